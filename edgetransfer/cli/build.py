@@ -1,0 +1,175 @@
+"""The commands that build: demo, build, plan, train, export. They need the `train` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgetransfer.cli import console, extras
+from edgetransfer.cli.build_options import GOLDEN, GOLDEN_HELP, FilePath, build_options
+from edgetransfer.cli.progress import Progress, progress
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.options import BuildOptions, GoldenKind
+    from edgetransfer.spec.bundle import Bundle
+
+_KEPT = "features that were computed are in the cache, and an older output is untouched"
+
+_output = click.option("--output", type=FilePath, required=True, metavar="NAME.bundle", help="The bundle to write.")
+_force = click.option("--force", is_flag=True, help="Replace what is there already.")
+_scores = click.option(
+    "--scores-in-graph",
+    is_flag=True,
+    help="Put the softmax into the graph, for clients that know no decoder; scores then lose some precision.",
+)
+
+
+@click.command(epilog=console.example("edgetransfer demo", "edgetransfer demo my_demo/"))
+@click.argument("folder", type=FilePath, default=Path("edgetransfer_demo"))
+@_force
+@console.json_option
+@console.quiet_option
+def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
+    """Build and check a small bundle from data that pip brings.
+
+    Everything goes to FOLDER, by default edgetransfer_demo: the photos, the run and the bundle.
+    """
+    extras.require("train")
+    extras.require("demo")
+    from edgetransfer.pipeline.demo import demo as run_demo
+
+    with _working(quiet) as watcher:
+        report = run_demo(folder, force=force, watcher=watcher)
+    console.emit(report, as_json=as_json)
+
+
+@click.command(
+    epilog=console.example(
+        "edgetransfer build photos/ --device raspberry_pi_4 --output waste.bundle",
+        "edgetransfer build labels.csv --backbone mobilenet_v2 --alpha 0.5 --input-size 160 --output waste.bundle",
+    )
+)
+@build_options
+@_output
+@click.option("--run", type=FilePath, metavar="FOLDER", help="Where the run is kept. [default: NAME.run beside it]")
+@_scores
+@_force
+@console.json_option
+@console.quiet_option
+def build(
+    options: BuildOptions,
+    output: Path,
+    run: Path | None,
+    scores_in_graph: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Build a verified bundle from photos: all stages.
+
+    DATA is a folder with one folder per class, the same below train/, val/ and test/, or a CSV file with the
+    columns path,label and, if you like, split.
+    """
+    extras.require("train")
+    from edgetransfer.pipeline.build import build as run_build
+
+    with _working(quiet) as watcher:
+        report = run_build(options, output, run=run, scores_in_graph=scores_in_graph, force=force, watcher=watcher)
+    console.emit(report, as_json=as_json)
+
+
+@click.command(epilog=console.example("edgetransfer plan photos/ --device pi_zero_2_w --backbone mobilenet_v2"))
+@build_options
+@console.json_option
+@console.quiet_option
+def plan(options: BuildOptions, as_json: bool, quiet: bool) -> None:
+    """Show what would be built, what not, and why.
+
+    Looks at the photos and at the device, trains nothing and writes nothing. Takes the options of build.
+    """
+    from edgetransfer.pipeline.build import plan_build
+
+    with _working(quiet, kept="nothing was written"):
+        report = plan_build(options)
+    console.emit(report, as_json=as_json)
+
+
+@click.command(epilog=console.example("edgetransfer train photos/ --run waste.run"))
+@build_options
+@click.option("--run", type=FilePath, required=True, metavar="FOLDER", help="The run folder to write.")
+@_force
+@console.json_option
+@console.quiet_option
+def train(options: BuildOptions, run: Path, force: bool, as_json: bool, quiet: bool) -> None:
+    """Train a head and keep it in a run folder.
+
+    The run is what export makes bundles from. Takes the options of build.
+    """
+    extras.require("train")
+    from edgetransfer.pipeline.build import train as run_train
+
+    with _working(quiet) as watcher:
+        report = run_train(options, run, force=force, watcher=watcher)
+    console.emit(report, as_json=as_json)
+
+
+@click.command(epilog=console.example("edgetransfer export waste.run --output waste.bundle --golden synthetic"))
+@click.argument("run", type=FilePath)
+@_output
+@click.option("--golden", type=GOLDEN, help=f"{GOLDEN_HELP} [default: as the run was trained]")
+@_scores
+@_force
+@console.json_option
+@console.quiet_option
+def export(
+    run: Path,
+    output: Path,
+    golden: GoldenKind | None,
+    scores_in_graph: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write a trained run as a bundle.
+
+    RUN is the folder that train or build wrote.
+    """
+    extras.require("train")
+    from edgetransfer.pipeline.build import export as run_export
+
+    with _working(quiet, kept="the run and an older bundle are untouched") as watcher:
+        bundle = run_export(run, output, golden=golden, scores_in_graph=scores_in_graph, force=force, watcher=watcher)
+    console.emit(_Exported(bundle), as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """A bundle, as the report of export."""
+
+    bundle: Bundle
+
+    def to_json(self) -> dict[str, Any]:
+        """Return where the bundle is, its hash and its files."""
+        files = {name: file.size_bytes for name, file in self.bundle.manifest.files.items()}
+        return {"bundle": str(self.bundle.path), "sha256": self.bundle.sha256, "bytes": files}
+
+    def as_text(self) -> str:
+        """Return the same for people, and what to type next."""
+        model_bytes = self.bundle.manifest.files[self.bundle.manifest.model.file].size_bytes
+        return (
+            f"{self.bundle.path}: {self.bundle.manifest.recipe.name}, model file {model_bytes / 1e6:.2f} MB\n"
+            f"next:  edgetransfer verify {self.bundle.path}"
+        )
+
+
+@contextmanager
+def _working(quiet: bool, *, kept: str = _KEPT) -> Iterator[Progress]:
+    """Give a watcher; meanwhile libraries cannot print on standard output, and Ctrl-C is answered with `kept`."""
+    console.interrupted_keeps(kept)
+    with console.libraries_to_stderr(), progress(quiet=quiet) as watcher:
+        yield watcher

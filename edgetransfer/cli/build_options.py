@@ -1,0 +1,126 @@
+"""The options that plan, train and build share, and how they become `BuildOptions`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgetransfer.errors import WeightsError
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.options import BuildOptions
+    from edgetransfer.spec.preprocess import Normalisation
+
+FilePath = click.Path(path_type=Path)
+"""Any path; whether it is there is for the stage to say, in its own words."""
+Command = Callable[..., Any]
+GOLDEN_HELP = (
+    "Raw images that the bundle carries, so that it can be verified on the device. own: a few of YOUR images, EXIF "
+    "stripped, which anyone who has the bundle can look at; synthetic: computed patterns; none."
+)
+GOLDEN = click.Choice(["own", "synthetic", "none"])
+
+
+def read_normalisation(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Normalisation | None:
+    """Return what `value` writes: SCALE,ZERO_POINT, where the scale may be a fraction.
+
+    Raises:
+        BadParameter: it is something else, or out of range.
+    """
+    from edgetransfer.spec.preprocess import Normalisation
+
+    if value is None:
+        return None
+    try:
+        scale_text, zero_text = value.split(",")
+        above, _, below = scale_text.partition("/")
+        scale, zero_point = float(above) / float(below or 1), int(zero_text)
+    except (ValueError, ZeroDivisionError):
+        scale, zero_point = 0.0, 0
+    if not 0 < scale < float("inf") or not 0 <= zero_point <= 255:
+        raise click.BadParameter(
+            f"{value!r}: expected SCALE,ZERO_POINT, a number above 0 and a pixel value from 0 to 255, such as 1/127,127",
+            ctx,
+            parameter,
+        )
+    return Normalisation(scale, zero_point)
+
+
+_SHARED: tuple[Callable[[Command], Command], ...] = (
+    click.argument("data", type=FilePath),
+    click.option("--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME",
+                 help="A name of 'edgetransfer backbones', or keras:PATH for your own .keras or .h5 image model."),
+    click.option("--alpha", type=click.FloatRange(0, min_open=True), metavar="FACTOR",
+                 help="Width multiplier. [default: the backbone's]"),
+    click.option("--input-size", "input_px", type=click.IntRange(1), metavar="PX",
+                 help="Height and width of the model's input. [default: the backbone's]"),
+    click.option("--weights", type=FilePath, metavar="FILE",
+                 help="Pretrained weights from this file, not from the cache or the network."),
+    click.option("--normalise", "normalisation", callback=read_normalisation, metavar="SCALE,ZERO_POINT",
+                 help="What a keras:PATH model expects of a pixel: SCALE * (pixel - ZERO_POINT), such as 1/127,127."),
+    click.option("--recipe", metavar="NAME",
+                 help="A name of 'edgetransfer recipes'. [default: what suits the device, else static_int8]"),
+    click.option("--device", metavar="NAME",
+                 help="What the bundle is for: a name of 'edgetransfer devices list', or a .toml file. [default: any]"),
+    click.option("--fit", type=click.Choice(["crop", "squash", "pad"]),
+                 help="How an image meets the square. [default: chosen on the validation split]"),
+    click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+                 help="Augmented views of each training image: flipped, cropped, recoloured, partly erased."),
+    click.option("--head-on", type=click.Choice(["deployed", "float"]), default="deployed", show_default=True,
+                 help="Train the head on features of the quantized backbone, or of the float one for comparison."),
+    click.option("--hidden", type=click.IntRange(0), metavar="N",
+                 help="Size of the head's hidden layer, 0 for none. [default: chosen on the validation split]"),
+    click.option("--dropout", "dropouts", type=click.FloatRange(0, 1, max_open=True), multiple=True, metavar="RATE",
+                 help="Dropout to choose from on the validation split; may be given several times."),
+    click.option("--weight-decay", "weight_decays", type=click.FloatRange(0), multiple=True, metavar="FACTOR",
+                 help="Weight decay to choose from on the validation split; may be given several times."),
+    click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True,
+                 metavar="SHARE", help="Share of a label's weight that goes to all classes alike."),
+    click.option("--balance/--no-balance", default=False, show_default=True, help="Weight rare classes up."),
+    click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, metavar="N",
+                 help="At most so many; training stops early when validation gets no better."),
+    click.option("--drop-near-duplicates", is_flag=True,
+                 help="Leave out training images that also stand, nearly the same, in a split that you made."),
+    click.option("--golden", type=GOLDEN, default="own", show_default=True, help=GOLDEN_HELP),
+    click.option("--float-reference/--no-float-reference", default=True, show_default=True,
+                 help="Also train and score an all-float model, to say what quantization cost."),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N",
+                 help="Of splits, augmented views, order and dropout."),
+    click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]"),
+)  # fmt: skip  # one option, one paragraph: exploded it would be three pages
+
+
+def build_options(function: Command) -> Command:
+    """Add DATA and all options of a build; `function` gets them as one `options: BuildOptions`."""
+
+    @functools.wraps(function)
+    def with_options(**given: Any) -> Any:
+        own = {name: given.pop(name) for name in list(given) if name not in names}
+        return function(options=_collect(**given), **own)
+
+    command: Command = with_options
+    for decorate in reversed(_SHARED):
+        command = decorate(command)
+    names = {parameter.name for parameter in vars(command)["__click_params__"]}
+    return command
+
+
+def _collect(
+    *,
+    backbone: str,
+    alpha: float | None,
+    input_px: int | None,
+    weights: Path | None,
+    normalisation: Normalisation | None,
+    **others: Any,
+) -> BuildOptions:
+    from edgetransfer.pipeline.options import BuildOptions
+    from edgetransfer.spec.backbone import BackboneChoice
+
+    if weights is not None and not weights.is_file():
+        raise WeightsError(f"weights file {str(weights)!r}: {'is a folder' if weights.is_dir() else 'no such file'}")
+    return BuildOptions(backbone=BackboneChoice(backbone, alpha, input_px, weights, normalisation), **others)

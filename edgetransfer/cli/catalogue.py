@@ -1,0 +1,93 @@
+"""The commands that list what there is to choose from: devices, backbones, recipes, weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgetransfer.cli import console
+
+if TYPE_CHECKING:
+    from edgetransfer.spec.backbone import BackboneSpec
+    from edgetransfer.spec.device import Device
+
+
+@click.group(cls=console.Group, epilog=console.example("edgetransfer devices list"))
+def devices() -> None:
+    """List the known devices, or show one."""
+
+
+@devices.command("list", epilog=console.example("edgetransfer devices list"))
+@console.json_option
+def list_devices(as_json: bool) -> None:
+    """List the known devices.
+
+    More can be had with a .toml file of your own: devices/README.md explains each field.
+    """
+    from edgetransfer.spec.device import device_names, load_device
+
+    found = [load_device(name) for name in device_names()]
+    if as_json:
+        console.emit_json({"devices": [device.to_json() for device in found]})
+        return
+    rows = [["name", "what", "class", "cores", "threads", "model budget", "recipes"]]
+    click.echo(console.table(rows + [_device_row(device) for device in found]))
+
+
+@devices.command("show", epilog=console.example("edgetransfer devices show raspberry_pi_4"))
+@click.argument("name")
+@console.json_option
+def show_device(name: str, as_json: bool) -> None:
+    """Show one device, with the sources of what is said.
+
+    NAME is one of 'edgetransfer devices list', or the path of a .toml file.
+    """
+    from edgetransfer.spec.device import load_device
+
+    console.emit(load_device(name), as_json=as_json)
+
+
+@click.command(epilog=console.example("edgetransfer backbones"))
+@console.json_option
+def backbones(as_json: bool) -> None:
+    """List the pretrained backbones.
+
+    Any image model of your own serves as well: --backbone keras:PATH.
+    """
+    from edgetransfer.models import backbones as known
+
+    found = [known.get_spec(name) for name in known.names()]
+    if as_json:
+        console.emit_json({"backbones": [spec.to_json() for spec in found]})
+        return
+    rows = [["name", "input px", "alphas", "parameters", "multiply-adds", "licence", "what"]]
+    click.echo(console.table(rows + [_backbone_row(spec) for spec in found]))
+    click.echo("parameters and multiply-adds: millions, at the first input size and alpha 1 or the backbone's own")
+
+
+@click.command(epilog=console.example("edgetransfer recipes"))
+@console.json_option
+def recipes(as_json: bool) -> None:
+    """List the ways to store and compute numbers."""
+    from edgetransfer.spec.recipe import RECIPES
+
+    if as_json:
+        console.emit_json({"recipes": [r.to_json() | {"summary": r.summary} for r in RECIPES.values()]})
+        return
+    rows = [["name", "weights", "activations", "granularity", "what for"]]
+    rows += [[r.name, r.weights, r.activations, r.granularity, r.summary] for r in RECIPES.values()]
+    click.echo(console.table(rows))
+
+
+def _device_row(device: Device) -> list[str]:
+    recipes = dict.fromkeys(recipe for engine in device.engines for recipe in engine.recipes)
+    budget = f"{device.max_model_bytes / 2**20:g} MiB"
+    counts = [str(device.cores), str(device.threads), budget]
+    return [device.slug, device.name, device.device_class, *counts, ", ".join(recipes)]
+
+
+def _backbone_row(spec: BackboneSpec) -> list[str]:
+    alphas = ", ".join(f"{alpha:g}" for alpha in spec.alphas) or "-"
+    cost = [f"{spec.parameters / 1e6:.2f}", f"{spec.macs / 1e6:.0f}"]
+    return [spec.name, str(spec.input_px), alphas, *cost, spec.licence, spec.summary]

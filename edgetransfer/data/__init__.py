@@ -1,0 +1,12 @@
+"""Labelled photos: reads folders and CSV files, cleans, finds copies, makes splits.
+
+`load_dataset` is the one way in. It reads every file once, on all cores, and ends in a `Dataset` whose
+`report` says what was left out and why. Needs numpy and Pillow only: devices evaluate too.
+"""
+
+from __future__ import annotations
+
+from edgetransfer.data.dataset import Dataset, Sample, load_dataset
+from edgetransfer.data.report import DataReport
+
+__all__ = ["DataReport", "Dataset", "Sample", "load_dataset"]

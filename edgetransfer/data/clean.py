@@ -1,0 +1,130 @@
+"""The steps between a listing and clean, split photos; what each of them finds goes into `Findings`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.data.copies import find_leaks, group_copies
+from edgetransfer.data.report import Copies, Finding, Leak
+from edgetransfer.data.scan import Scanned, Unreadable, scan
+from edgetransfer.data.sources import Entry
+from edgetransfer.data.splits import assign
+
+_ONE_SIDE = "all in one split"
+_KEPT = "kept as given"
+_CONFLICT_OUT = "left out: nobody can tell which label is right"
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A readable photo; `split` is None until it is known."""
+
+    entry: Entry
+    found: Scanned
+    split: str | None
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """By content first, so that file names decide only between equal files."""
+        return (self.found.sha256, self.entry.name)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the steps have found so far."""
+
+    left_out: list[Finding] = field(default_factory=list)
+    copies: list[Copies] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+
+
+def read_photos(
+    entries: Sequence[Entry], findings: Findings, workers: int | None, progress: Callable[[int, int], None] | None
+) -> list[Photo]:
+    """Return the photos that can be decoded; the others are left out."""
+    photos = []
+    for entry, found in zip(entries, scan([e.path for e in entries], workers=workers, progress=progress), strict=True):
+        if isinstance(found, Unreadable):
+            findings.left_out.append(Finding(entry.name, found.reason))
+        else:
+            photos.append(Photo(entry, found, entry.split))
+    return sorted(photos, key=lambda photo: photo.order)
+
+
+def drop_copies(photos: Sequence[Photo], findings: Findings) -> list[Photo]:
+    """Return one photo for each content; none for contents that carry several labels."""
+    kept = []
+    for same in _by_content(photos):
+        labels = tuple(sorted({photo.entry.label for photo in same}))
+        if len(labels) == 1:
+            kept.append(same[0])
+        if len(same) > 1:
+            action = f"{same[0].entry.name} is used" if len(labels) == 1 else _CONFLICT_OUT
+            findings.copies.append(Copies("exact", _names(same), labels, action))
+        for photo in same[1:] if len(labels) == 1 else same:
+            why = f"same bytes as {same[0].entry.name}" if len(labels) == 1 else f"labelled {' and '.join(labels)}"
+            findings.left_out.append(Finding(photo.entry.name, why))
+    return kept
+
+
+def make_splits(photos: Sequence[Photo], findings: Findings, *, seed: int, shares: Mapping[str, float]) -> list[Photo]:
+    """Return the photos with splits made for them; copies stay together.
+
+    Raises:
+        DataError: a class has too few different photos.
+    """
+    if not photos:
+        return []
+    sha256s = [photo.found.sha256 for photo in photos]
+    groups = group_copies(sha256s, _grey(photos)).tolist()
+    splits = assign([photo.entry.label for photo in photos], sha256s, groups, seed=seed, shares=shares)
+    collected: dict[int, list[Photo]] = {}
+    for photo, group in zip(photos, groups, strict=True):
+        collected.setdefault(group, []).append(photo)
+    for same in collected.values():
+        if len({photo.found.sha256 for photo in same}) > 1:
+            labels = tuple(sorted({photo.entry.label for photo in same}))
+            findings.copies.append(Copies("near", _names(same), labels, _ONE_SIDE))
+    return [replace(photo, split=split) for photo, split in zip(photos, splits, strict=True)]
+
+
+def check_given_splits(photos: Sequence[Photo], findings: Findings, *, drop: bool) -> list[Photo]:
+    """Return the photos, less those of train that leak or carry several labels if `drop`; reports them in any case."""
+    dropped: dict[str, str] = {}
+    for same in _by_content(photos):
+        if len(same) > 1:
+            labels = tuple(sorted({photo.entry.label for photo in same}))
+            from_train = [p for p in same if drop and len(labels) > 1 and p.split == "train"]
+            dropped |= {p.entry.name: f"labelled {' and '.join(labels)}" for p in from_train}
+            action = "left out of training" if from_train else _KEPT
+            findings.copies.append(Copies("exact", _names(same), labels, action))
+    splits = [str(photo.split) for photo in photos]
+    for inner, outer, kind in find_leaks([p.found.sha256 for p in photos], _grey(photos), splits):
+        photo, other = photos[inner], photos[outer]
+        same_label = photo.entry.label == other.entry.label
+        out = drop and photo.split == "train"
+        leak = (kind, photo.entry.name, splits[inner], other.entry.name, splits[outer])
+        findings.leaks.append(Leak(*leak, same_label=same_label, dropped=out))
+        if out:
+            dropped.setdefault(photo.entry.name, f"{kind} copy of {other.entry.name} in {other.split}")
+    findings.left_out += [Finding(name, reason) for name, reason in dropped.items()]
+    return [photo for photo in photos if photo.entry.name not in dropped]
+
+
+def _by_content(photos: Sequence[Photo]) -> list[list[Photo]]:
+    collected: dict[str, list[Photo]] = {}
+    for photo in photos:
+        collected.setdefault(photo.found.sha256, []).append(photo)
+    return list(collected.values())
+
+
+def _names(photos: Sequence[Photo]) -> tuple[str, ...]:
+    return tuple(photo.entry.name for photo in photos)
+
+
+def _grey(photos: Sequence[Photo]) -> NDArray[np.uint8]:
+    return np.stack([photo.found.grey for photo in photos])

@@ -1,0 +1,196 @@
+"""How right an artifact is on one split: accuracy with its interval, per class, and how honest its scores are."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.errors import DataError, InputError
+from edgetransfer.runtime.cores import available_cores
+from edgetransfer.runtime.decoders import get_decoder
+from edgetransfer.runtime.image import prepare
+from edgetransfer.runtime.predictor import Predictor
+from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.report import ClassScores, EvalReport
+
+if TYPE_CHECKING:
+    from edgetransfer.data import Dataset, Sample
+
+CALIBRATION_BINS = 15
+"""Bins of equal width, as Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
+SMALLEST_SCORE = 1e-7
+Z_95 = 1.959963984540054
+"""The standard normal distribution's 97.5 % point."""
+
+
+def evaluate(
+    scores: NDArray[np.floating[Any]],
+    labels_true: NDArray[np.integer[Any]],
+    label_names: Sequence[str],
+    *,
+    split: str,
+    artifact: str,
+) -> EvalReport:
+    """Return how right `scores` are.
+
+    Args:
+        scores: (n, C), 0 to 1, each row's sum 1; the largest is the answer, of equals the first.
+        labels_true: (n,) indices into `label_names`.
+        label_names: C labels.
+        split: the split's name, for the reader.
+        artifact: what gave the scores, for the reader.
+
+    Raises:
+        InputError: no samples, shapes that do not fit, or scores that are no numbers from 0 to 1.
+    """
+    values: NDArray[np.float64] = np.asarray(scores, np.float64)
+    true = np.asarray(labels_true)
+    _check(values, true, len(label_names))
+    predicted = values.argmax(axis=1)
+    confusion = np.zeros((len(label_names), len(label_names)), np.int64)
+    np.add.at(confusion, (true, predicted), 1)
+    correct = predicted == true
+    classes = tuple(_class_scores(label, confusion, i) for i, label in enumerate(label_names))
+    return EvalReport(
+        artifact=artifact,
+        split=split,
+        samples=len(true),
+        accuracy=float(correct.mean()),
+        accuracy_95=wilson_interval(int(correct.sum()), len(true)),
+        macro_precision=float(np.mean([c.precision for c in classes])),
+        macro_recall=float(np.mean([c.recall for c in classes])),
+        macro_f1=float(np.mean([c.f1 for c in classes])),
+        expected_calibration_error=_calibration_error(values.max(axis=1), correct),
+        log_loss=float(-np.log(np.maximum(values[np.arange(len(true)), true], SMALLEST_SCORE)).mean()),
+        classes=classes,
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+    )
+
+
+def evaluate_bundle(
+    bundle: Bundle | str | os.PathLike[str],
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    engine: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvalReport:
+    """Return how right a bundle is on a split: the photos as files, through all that the device does.
+
+    Args:
+        bundle: an opened bundle, or its folder.
+        dataset: must have exactly the bundle's labels.
+        split: "train", "val" or "test".
+        engine: an engine's name; None takes that of the bundle's format.
+        workers: threads, each with a predictor of its own; None takes one per core that this process may use.
+        progress: is called with (done, total).
+
+    Raises:
+        DataError: other labels than the bundle's (says which), or the split is empty.
+        InputError: a photo cannot be read.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    labels = opened.manifest.task.labels
+    check_labels(labels, dataset.labels)
+    samples = dataset.split(split)
+    if not samples:
+        raise DataError(f"data set: expected samples in its {split!r} split, got none")
+    logits = _outputs(opened, samples, engine, workers or available_cores(), progress)
+    manifest = opened.manifest
+    real = manifest.model.output.to_real(logits)
+    scores = real if manifest.model.scores_in_graph else get_decoder(manifest.task.kind).to_scores(real, manifest.task)
+    index = {label: i for i, label in enumerate(labels)}
+    true = np.array([index[sample.label] for sample in samples])
+    return evaluate(scores, true, labels, split=split, artifact=manifest.name)
+
+
+def check_labels(expected: Sequence[str], got: Sequence[str]) -> None:
+    """Compare a bundle's labels with a data set's; their order does not matter.
+
+    Raises:
+        DataError: names the labels that only one of them has.
+    """
+    unknown, missing = sorted(set(got) - set(expected)), sorted(set(expected) - set(got))
+    problems = [f"unknown to the bundle: {label!r}" for label in unknown]
+    problems += [f"missing from the data: {label!r}" for label in missing]
+    if problems:
+        raise DataError(f"data set: expected the bundle's {len(expected)} labels, got {'; '.join(problems)}", problems)
+
+
+def wilson_interval(successes: int, samples: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion (Wilson 1927); sound for few samples and near 0 and 1."""
+    share, square = successes / samples, Z_95**2
+    middle = share + square / (2 * samples)
+    spread = Z_95 * float(np.sqrt(share * (1 - share) / samples + square / (4 * samples**2)))
+    scale = 1 + square / samples
+    # At the ends the bounds are 0 and 1 exactly; rounding must not put the proportion itself outside.
+    low, high = (middle - spread) / scale, (middle + spread) / scale
+    return (0.0 if successes == 0 else max(0.0, low), 1.0 if successes == samples else min(1.0, high))
+
+
+def _check(scores: NDArray[np.float64], true: NDArray[Any], classes: int) -> None:
+    if not len(true) or scores.shape != (len(true), classes) or true.ndim != 1:
+        raise InputError(f"evaluate: expected scores (n, {classes}) for n labels, got {scores.shape} for {true.shape}")
+    if not np.issubdtype(true.dtype, np.integer) or true.min() < 0 or true.max() >= classes:
+        raise InputError(f"evaluate: expected true labels as whole numbers from 0 to {classes - 1}, got {true.dtype}")
+    if not (np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1 + 1e-6):
+        raise InputError("evaluate: expected scores from 0 to 1; logits go through a decoder's to_scores first")
+
+
+def _class_scores(label: str, confusion: NDArray[np.int64], i: int) -> ClassScores:
+    hits, predicted, support = int(confusion[i, i]), int(confusion[:, i].sum()), int(confusion[i].sum())
+    precision = hits / predicted if predicted else 0.0
+    recall = hits / support if support else 0.0
+    f1 = 2 * hits / (predicted + support) if predicted + support else 0.0
+    return ClassScores(label, precision, recall, f1, support)
+
+
+def _calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    # Bins are open below and closed above, so that a confidence of 1 is in the last.
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _outputs(
+    bundle: Bundle,
+    samples: Sequence[Sample],
+    engine: str | None,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> NDArray[Any]:
+    """Return the stored outputs (n, C) in the samples' order; decoding and engine let go of Python's lock."""
+    from edgetransfer.runtime.files import read_image
+
+    own = threading.local()
+    opened: list[Predictor] = []
+
+    def run(i: int) -> int:
+        if not hasattr(own, "predictor"):
+            own.predictor = Predictor.load(bundle, engine=engine)
+            opened.append(own.predictor)
+        found[i] = own.predictor.run(prepare(read_image(samples[i].path), bundle.manifest.preprocess))[0]
+        return i
+
+    output = bundle.manifest.model.output
+    found = np.empty((len(samples), *output.shape[1:]), output.dtype)
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(run, i) for i in range(len(samples))]
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                if progress is not None:
+                    progress(done, len(samples))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for predictor in opened:
+        predictor.close()
+    return found

@@ -1,0 +1,138 @@
+"""The head for one label out of several: logits through a softmax, cross-entropy.
+
+All candidates for dropout and weight decay are trained in one Keras model, side by side on the same batches.
+Their parameters never meet and Adam treats each number by itself, so each candidate learns as it would alone, at
+the cost of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.models.trained import Dense
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One choice of what the validation split decides: `dropout` rate and `weight_decay` (L2 penalty)."""
+
+    dropout: float
+    weight_decay: float
+
+
+class CandidateDecay(keras.regularizers.Regularizer):  # type: ignore[misc]  # keras has no types
+    """L2 penalty with a factor for each candidate; the candidates are axis 1 of the kernel (in, k, out)."""
+
+    def __init__(self, factors: Sequence[float]) -> None:
+        """Keep the `factors`, one a candidate."""
+        self.factors = [float(factor) for factor in factors]
+
+    def __call__(self, kernel: Any) -> Any:
+        """Return the penalty of `kernel`."""
+        squares = keras.ops.sum(keras.ops.square(kernel), axis=(0, 2))
+        return keras.ops.sum(squares * keras.ops.convert_to_tensor(self.factors, kernel.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {"factors": self.factors}
+
+
+def build_candidates(
+    features: int, classes: int, candidates: Sequence[Candidate], *, hidden: int, seed: int
+) -> keras.Model:
+    """Return one model that holds a head for every candidate: (n, features) -> (n, candidates, classes) logits.
+
+    Candidates must be ordered by dropout; those with one rate share the dropped features. `hidden` is the size of
+    the hidden layer, 0 for a linear head.
+    """
+    inputs = keras.Input((features,), name="features")
+    outputs = []
+    for number, rate in enumerate(sorted({candidate.dropout for candidate in candidates})):
+        decays = [candidate.weight_decay for candidate in candidates if candidate.dropout == rate]
+        dropped = keras.layers.Dropout(rate, seed=seed + number, name=f"dropout_{number}")(inputs)
+        if hidden:
+            middle = _dense("bd,dkh->bkh", hidden, decays, f"hidden_{number}", seed, activation="relu")(dropped)
+            outputs.append(_second("bkh,hkc->bkc", classes, decays, f"logits_{number}", seed)(middle))
+        else:
+            outputs.append(_dense("bd,dkc->bkc", classes, decays, f"logits_{number}", seed)(dropped))
+    joined = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(axis=1, name="candidates")(outputs)
+    return keras.Model(inputs, joined, name="candidates")
+
+
+def _dense(equation: str, size: int, decays: list[float], name: str, seed: int, activation: str | None = None) -> Any:
+    return keras.layers.EinsumDense(
+        equation,
+        output_shape=(len(decays), size),
+        bias_axes="kh" if "h" in equation else "kc",
+        activation=activation,
+        kernel_regularizer=CandidateDecay(decays),
+        # Zeros are a fine start for a linear head (the problem is convex) and treat all candidates alike.
+        kernel_initializer=keras.initializers.GlorotUniform(seed) if activation else "zeros",
+        name=name,
+    )
+
+
+def _second(equation: str, size: int, decays: list[float], name: str, seed: int) -> Any:
+    return keras.layers.EinsumDense(
+        equation,
+        output_shape=(len(decays), size),
+        bias_axes="kc",
+        kernel_regularizer=CandidateDecay(decays),
+        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
+        name=name,
+    )
+
+
+def summed_cross_entropy(label_smoothing: float, class_weights: NDArray[np.float32]) -> Any:
+    """Return the loss of all candidates: each one's weighted, smoothed cross-entropy, summed over them."""
+    weights = keras.ops.convert_to_tensor(class_weights)
+    classes = len(class_weights)
+
+    def loss(labels: Any, logits: Any) -> Any:
+        labels = keras.ops.cast(labels, "int32")
+        wanted = keras.ops.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+        each = -keras.ops.sum(wanted[:, None, :] * keras.ops.log_softmax(logits, axis=-1), axis=-1)
+        return keras.ops.sum(each, axis=-1) * keras.ops.take(weights, labels)
+
+    return loss
+
+
+def candidate_head(weights: dict[str, NDArray[np.float32]], place: tuple[int, int]) -> tuple[Dense, ...]:
+    """Return one candidate as plain dense layers.
+
+    Args:
+        weights: The candidates' weights by name, from `named_weights`.
+        place: (number of the dropout group, position within it).
+    """
+    group, position = place
+    layers = []
+    if f"hidden_{group}/kernel" in weights:
+        kernel, bias = weights[f"hidden_{group}/kernel"], weights[f"hidden_{group}/bias"]
+        layers.append(Dense(kernel[:, position].copy(), bias[position].copy(), "relu"))
+    kernel, bias = weights[f"logits_{group}/kernel"], weights[f"logits_{group}/bias"]
+    return (*layers, Dense(kernel[:, position].copy(), bias[position].copy()))
+
+
+def named_weights(model: keras.Model) -> dict[str, NDArray[np.float32]]:
+    """Return copies of the model's weights by "layer/name"."""
+    return {
+        f"{layer.name}/{variable.name}": np.array(variable.numpy(), np.float32)
+        for layer in model.layers
+        for variable in layer.trainable_variables
+    }
+
+
+def keras_head(head: Sequence[Dense]) -> keras.Sequential:
+    """Return `head` as a plain Keras model: (n, features) -> (n, classes) logits."""
+    model = keras.Sequential([keras.Input((head[0].kernel.shape[0],))], name="head")
+    for number, layer in enumerate(head):
+        dense = keras.layers.Dense(layer.kernel.shape[1], activation=layer.activation, name=f"dense_{number}")
+        model.add(dense)
+        dense.set_weights([layer.kernel, layer.bias])
+    return model

@@ -1,0 +1,147 @@
+"""What training gives: a head, and everything needed to export, compare or repeat it. A folder on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.errors import BundleError
+
+RUN_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """One dense layer: activation(x @ kernel + bias).
+
+    `kernel` is (in, out) float32, `bias` (out,) float32, `activation` "linear" or "relu".
+    """
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    activation: str = "linear"
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the layer's output for `values` (n, in) as (n, out) float32."""
+        out: NDArray[np.float32] = values.astype(np.float32) @ self.kernel + self.bias
+        return np.maximum(out, np.float32(0)) if self.activation == "relu" else out
+
+
+def apply_head(head: tuple[Dense, ...], features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the float logits (n, classes) of `features` (n, D)."""
+    for layer in head:
+        features = layer.apply(features)
+    return features
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenFrames:
+    """Raw images that golden samples are made of: (h, w, 3) uint8 RGB, and their (n, D) float features."""
+
+    frames: tuple[NDArray[np.uint8], ...]
+    float_features: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A trained head on its deployed backbone.
+
+    Attributes:
+        description: Plain JSON values: task, plan, preprocessing, backbone, head options, data, versions. Nothing
+            in it is a path, a time or a measurement, so equal runs have equal descriptions.
+        head: The dense layers, in real numbers.
+        float_head: The head of the all-float model that quantization is compared with; None if it was not made.
+        deployed: The deployed backbone's `.tflite`: pixels in, features out.
+        range_features: (n, D) float32, training features that set the ranges of the head's int8 activations.
+        golden: What golden samples can be made of, by kind: "synthetic", and "own" where the user's images may go
+            to devices.
+    """
+
+    description: Mapping[str, Any]
+    head: tuple[Dense, ...]
+    float_head: tuple[Dense, ...] | None
+    deployed: bytes
+    range_features: NDArray[np.float32]
+    golden: Mapping[str, GoldenFrames]
+
+    def save(self, folder: Path) -> None:
+        """Write the run to `folder`, which is made; `run.json` comes last, so a run is whole when it has one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").unlink(missing_ok=True)
+        arrays: dict[str, NDArray[Any]] = {"range_features": self.range_features}
+        arrays |= _head_arrays("head", self.head) | _head_arrays("float_head", self.float_head or ())
+        for kind, golden in self.golden.items():
+            arrays[f"{kind}/features"] = golden.float_features
+            arrays |= {f"{kind}/frame_{number}": frame for number, frame in enumerate(golden.frames)}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+        about = {
+            "run_schema": RUN_SCHEMA,
+            "head_activations": [layer.activation for layer in self.head],
+            "float_head_activations": [layer.activation for layer in self.float_head or ()],
+            "golden_frames": {kind: len(golden.frames) for kind, golden in self.golden.items()},
+            "description": self.description,
+        }
+        _write(folder / "deployed.tflite", self.deployed)
+        _write(folder / "run.npz", buffer.getvalue())
+        _write(folder / "run.json", (json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedModel:
+        """Return the run in `folder`.
+
+        Raises:
+            BundleError: `folder` is no run, is damaged, or was made by a newer version.
+        """
+        if not (folder / "run.json").is_file():
+            raise BundleError(f"{folder}: expected a run, a folder with run.json that 'edgetransfer train' makes")
+        try:
+            about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            if int(about["run_schema"]) > RUN_SCHEMA:
+                raise BundleError(f"{folder}: made by a newer edgetransfer; pip install -U edgetransfer")
+            with np.load(folder / "run.npz", allow_pickle=False) as archive:
+                arrays = dict(archive)
+            return cls(
+                description=about["description"],
+                head=_head("head", about["head_activations"], arrays),
+                float_head=_head("float_head", about["float_head_activations"], arrays) or None,
+                deployed=(folder / "deployed.tflite").read_bytes(),
+                range_features=arrays["range_features"],
+                golden={
+                    kind: GoldenFrames(
+                        tuple(arrays[f"{kind}/frame_{number}"] for number in range(count)), arrays[f"{kind}/features"]
+                    )
+                    for kind, count in about["golden_frames"].items()
+                },
+            )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as trouble:
+            raise BundleError(f"{folder}: the run is damaged ({trouble}); train again") from trouble
+
+
+def _head_arrays(name: str, head: tuple[Dense, ...]) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, layer in enumerate(head):
+        arrays[f"{name}/kernel_{number}"], arrays[f"{name}/bias_{number}"] = layer.kernel, layer.bias
+    return arrays
+
+
+def _head(name: str, activations: list[str], arrays: Mapping[str, NDArray[Any]]) -> tuple[Dense, ...]:
+    return tuple(
+        Dense(arrays[f"{name}/kernel_{number}"], arrays[f"{name}/bias_{number}"], activation)
+        for number, activation in enumerate(activations)
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(path)

@@ -1,0 +1,218 @@
+"""All stages in order: from a folder of photos to a verified bundle and a table that says what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetransfer.data import Dataset
+from edgetransfer.errors import ExportError
+from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
+from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
+from edgetransfer.features.extract import View, extract, model_input
+from edgetransfer.models.trained import TrainedModel, apply_head
+from edgetransfer.pipeline import export as exporting
+from edgetransfer.pipeline import train as training
+from edgetransfer.pipeline.export import export
+from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
+from edgetransfer.pipeline.train import PlanReport, TrainReport, plan_build, train
+from edgetransfer.profile import profile
+from edgetransfer.runtime.decoders import get_decoder
+from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.manifest import SplitMetric
+from edgetransfer.spec.preprocess import ImageInput, Normalisation
+from edgetransfer.spec.report import EvalReport, ProfileReport, VerifyReport
+from edgetransfer.spec.task import Task
+from edgetransfer.verify import verify
+
+__all__ = ["BuildReport", "PlanReport", "TrainReport", "build", "evaluate_float", "export", "plan_build", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What was built: the bundle, its figures on each split, the float model's beside them, its speed here."""
+
+    bundle: Bundle
+    train: TrainReport
+    exported: Mapping[str, EvalReport]
+    floats: Mapping[str, EvalReport]
+    verified: VerifyReport
+    profiled: ProfileReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "bundle": str(self.bundle.path),
+            "sha256": self.bundle.sha256,
+            "train": self.train.to_json(),
+            "exported": {split: report.to_json() for split, report in self.exported.items()},
+            "float": {split: report.to_json() for split, report in self.floats.items()},
+            "verified": self.verified.to_json(),
+            "profile": self.profiled.to_json(),
+        }
+
+    def as_text(self) -> str:
+        """Return the report for people: one table, and what to type next."""
+        manifest = self.bundle.manifest
+        rows = [self._row("float32", self.floats), self._row(manifest.recipe.name, self.exported)]
+        lines = [
+            self.train.as_text(),
+            "",
+            f"{'model':<14}{'validation':>12}{'test':>10}   95 % interval of test",
+            *[row for row in rows if row],
+            *self._cost(),
+            "",
+            f"bytes          {self.profiled.model_bytes:,} ({manifest.recipe.name} model file)",
+            f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
+            f"({self.profiled.engine} {self.profiled.engine_version})",
+            f"verified       {'yes' if self.verified.passed else 'NO'}",
+            f"bundle         {self.bundle.path}",
+            "",
+            f"next:  edgetransfer run {self.bundle.path} PHOTO",
+            f"       scp -r {self.bundle.path} DEVICE:    then there:    edgetransfer verify {self.bundle.path.name}",
+            "in an app:",
+            "       from edgetransfer.runtime import Predictor",
+            f'       result = Predictor.load("{self.bundle.path}").predict(frame)',
+        ]
+        return "\n".join(lines)
+
+    @staticmethod
+    def _row(name: str, reports: Mapping[str, EvalReport]) -> str:
+        if not reports:
+            return ""
+        val, test = reports.get("val"), reports.get("test")
+        cells = [f"{report.accuracy:.1%}" if report else "-" for report in (val, test)]
+        interval = "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
+        return f"{name:<14}{cells[0]:>12}{cells[1]:>10}   {interval}"
+
+    def _cost(self) -> list[str]:
+        test, reference = self.exported.get("test"), self.floats.get("test")
+        if test is None or reference is None:
+            return []
+        points = (test.accuracy - reference.accuracy) * 100
+        return [f"{self.bundle.manifest.recipe.name} minus float32: {points:+.1f} points of test accuracy"]
+
+
+def build(
+    options: BuildOptions,
+    output: Path,
+    *,
+    run: Path | None = None,
+    scores_in_graph: bool = False,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> BuildReport:
+    """Carry out all stages and write the bundle `output`.
+
+    Args:
+        options: What to build from what.
+        output: NAME.bundle; goes to the device.
+        run: Where the run is kept, which stays at the desk; None: NAME.run beside the bundle.
+        scores_in_graph: Put the softmax into the graph.
+        force: Replace what is there.
+        watcher: Is told the stages.
+
+    Raises:
+        EdgetransferError: what went wrong, and what to do; the old bundle is then still whole.
+    """
+    watcher = watcher or Silent()
+    run = run or output.with_name(output.name.removesuffix(".bundle") + ".run")
+    for path in (output, run):
+        training.refuse_existing(path, force=force)
+    stages = training.Training(options, watcher)
+    trained, report, dataset = stages.run(run)
+    exported: dict[str, EvalReport] = {}
+
+    def measure(bundle: Bundle) -> dict[str, SplitMetric]:
+        for split in ("val", "test"):
+            if dataset.split(split):
+                watcher.stage(f"evaluating the bundle ({split} split)")
+                exported[split] = evaluate_bundle(
+                    bundle, dataset, split, workers=options.workers, progress=watcher.step
+                )
+        return {split: SplitMetric(found.accuracy, found.samples) for split, found in exported.items()}
+
+    bundle = exporting.write(
+        trained,
+        output,
+        golden=None,
+        scores_in_graph=scores_in_graph,
+        force=force,
+        watcher=watcher,
+        measure=measure,
+    )
+    floats = _float_reports(stages, trained, dataset, watcher)
+    watcher.stage("verifying")
+    verified = verify(bundle)
+    if not verified.passed:
+        raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
+    watcher.stage("profiling")
+    return BuildReport(bundle, report, exported, floats, verified, profile(bundle, seconds=0.5))
+
+
+def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher | None = None) -> EvalReport:
+    """Return how right the float Keras model of `run` is on a split.
+
+    The model is the frozen float backbone, in Keras, with the head that was trained on its features; where the run
+    has no such head (`--no-float-reference`), with the head that was shipped.
+
+    Raises:
+        BundleError: `run` is no run.
+        DataError: other labels than the run's.
+    """
+    watcher = watcher or Silent()
+    trained = TrainedModel.load(run)
+    about = trained.description
+    task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
+    check_labels(task.labels, dataset.labels)
+    watcher.stage("loading the Keras backbone")
+    model = load_keras(training.local_choice(run))
+    watcher.stage(f"evaluating the float model ({split} split)")
+    normalisation = Normalisation(**about["backbone"]["normalisation"])
+    features = _keras_features(model, dataset.split(split), spec, normalisation, watcher)
+    logits = apply_head(trained.float_head or trained.head, features)
+    return _report(logits, dataset, split, task, "float Keras model")
+
+
+def _float_reports(
+    stages: training.Training, trained: TrainedModel, dataset: Dataset, watcher: Watcher
+) -> dict[str, EvalReport]:
+    """Score the all-float model: the float32 graph, which is Keras's but for rounding, and its own head."""
+    if trained.float_head is None:
+        return {}
+    about = trained.description
+    task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
+    graph = float_graph(float_backbone(stages.options.backbone))
+    reports = {}
+    for split in ("val", "test"):
+        samples = dataset.split(split)
+        if not samples:
+            continue
+        watcher.stage(f"evaluating the float model ({split} split)")
+        views = [View(sample) for sample in samples]
+        features = extract(graph, views, spec, workers=stages.options.workers, progress=watcher.step).real
+        reports[split] = _report(apply_head(trained.float_head, features), dataset, split, task, "float32 model")
+    return reports
+
+
+def _report(logits: Any, dataset: Dataset, split: str, task: Task, artifact: str) -> EvalReport:
+    scores = get_decoder(task.kind).to_scores(logits, task)
+    labels = training.labels_of(dataset.split(split), task.labels)
+    return evaluate(scores, labels, task.labels, split=split, artifact=artifact)
+
+
+def _keras_features(
+    model: Any, samples: Any, spec: ImageInput, normalisation: Normalisation, watcher: Watcher, batch: int = 32
+) -> Any:
+    rows = []
+    for start in range(0, len(samples), batch):
+        some = samples[start : start + batch]
+        pixels = np.stack([model_input(View(sample), spec) for sample in some]).astype(np.float32)
+        real = (pixels - np.float32(normalisation.zero_point)) * np.float32(normalisation.scale)
+        rows.append(np.asarray(model(real, training=False)))
+        watcher.step(start + len(some), len(samples))
+    return np.concatenate(rows)

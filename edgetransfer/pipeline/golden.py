@@ -1,0 +1,112 @@
+"""Golden samples: a few raw images that a bundle carries, so that any device can be checked against the desk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.data import Dataset, Sample
+from edgetransfer.models.trained import GoldenFrames, TrainedModel, apply_head
+from edgetransfer.runtime.engines import open_engine
+from edgetransfer.runtime.files import read_image
+from edgetransfer.runtime.image import prepare
+from edgetransfer.spec.golden import Golden
+from edgetransfer.spec.manifest import GoldenInfo
+from edgetransfer.spec.preprocess import ImageInput
+
+SAMPLES = 8
+LONGEST_PX = 320  # golden frames are shrunk to this: they prove arithmetic, not resolution, and go to every device
+SYNTHETIC_SHAPES_PX = ((96, 128), (128, 96), (224, 224), (240, 320))
+
+
+def own_frames(dataset: Dataset) -> tuple[NDArray[np.uint8], ...]:
+    """Return a few of the user's validation images, one label after the other, as (h, w, 3) uint8 RGB.
+
+    Only pixels are kept: no EXIF, no names. They are drawn by content hash.
+    """
+    by_label: dict[str, list[Sample]] = {label: [] for label in dataset.labels}
+    for sample in sorted(dataset.split("val"), key=lambda sample: sample.sha256):
+        by_label[sample.label].append(sample)
+    rounds = range(max(len(samples) for samples in by_label.values()))
+    drawn = [samples[turn] for turn in rounds for samples in by_label.values() if turn < len(samples)]
+    return tuple(_shrunk(read_image(sample.path)) for sample in drawn[:SAMPLES])
+
+
+def synthetic_frames() -> tuple[NDArray[np.uint8], ...]:
+    """Return frames that show nothing: smooth random colours, the same ones everywhere."""
+    rng = np.random.default_rng(20_201)
+    frames = []
+    for number in range(SAMPLES):
+        height, width = SYNTHETIC_SHAPES_PX[number % len(SYNTHETIC_SHAPES_PX)]
+        coarse = rng.integers(0, 256, (4 + number, 4 + number, 3), dtype=np.uint8)
+        frames.append(prepare(coarse, ImageInput(height, width)))
+    return tuple(frames)
+
+
+def float_features(graph: bytes, frames: tuple[NDArray[np.uint8], ...], spec: ImageInput) -> GoldenFrames:
+    """Return `frames` with the features that the float graph gives for them."""
+    engine = open_engine("litert", graph, threads=1)
+    rows = [engine.run(prepare(frame, spec)[None])[0] for frame in frames]
+    engine.close()
+    return GoldenFrames(frames, np.stack(rows).astype(np.float32))
+
+
+def record(
+    model: bytes, trained: TrainedModel, kind: str, spec: ImageInput, *, scores: bool
+) -> tuple[Golden, GoldenInfo]:
+    """Run `model` on the golden frames of `kind` and return what came out, with how far devices may stray.
+
+    The tolerance is measured: this machine's default kernels against the engine's reference kernels, doubled, for
+    other processors round otherwise again, and never less than two steps.
+    """
+    golden = trained.golden[kind]
+    prepared = [prepare(frame, spec) for frame in golden.frames]
+    default = open_engine("litert", model, threads=1)
+    own = np.concatenate([default.run(one[None]) for one in prepared])
+    reference = open_engine("litert", model, threads=1, kernels="reference")
+    other = np.concatenate([reference.run(one[None]) for one in prepared])
+    logits = apply_head(trained.head, golden.float_features)
+    info = GoldenInfo(
+        kind="own" if kind == "own" else "synthetic",
+        file="golden.npz",
+        samples=len(prepared),
+        engine=default.name,
+        engine_version=default.version,
+        kernels=default.kernels,
+        tolerance_steps=max(2, 2 * _steps_apart(own, other)),
+        same_kernels_tolerance_steps=0,
+    )
+    hashes = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in prepared)
+    recorded = Golden(golden.frames, hashes, _softmax(logits) if scores else logits, own)
+    default.close()
+    reference.close()
+    return recorded, info
+
+
+def _steps_apart(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
+    """Return the largest distance in output steps; of floats, a 256th of the largest value is a step."""
+    if one.dtype == np.float32:
+        step = float(np.abs(one).max()) / 256 or 1.0
+        return int(np.ceil(float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max()) / step))
+    return int(np.abs(one.astype(np.int64) - other.astype(np.int64)).max())
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    longest = max(height, width)
+    if longest <= LONGEST_PX:
+        return frame
+    shape = replace(
+        ImageInput(1, 1),
+        height_px=max(1, round(height * LONGEST_PX / longest)),
+        width_px=max(1, round(width * LONGEST_PX / longest)),
+    )
+    return prepare(frame, shape)

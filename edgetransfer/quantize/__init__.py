@@ -1,0 +1,1 @@
+"""Numbers made smaller: plans, calibrated ranges, recipes carried out. Files in, files out."""

@@ -1,0 +1,145 @@
+"""Carries out a recipe: a float `.tflite` in, a quantized one with raw uint8 pixels as its input out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_quantizer import recipe as quantizer_recipes
+from ai_edge_quantizer.quantizer import Quantizer
+from numpy.typing import NDArray
+
+from edgetransfer.errors import ExportError, RecipeError
+from edgetransfer.quantize.calibrate import Ranges
+from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.spec.preprocess import Normalisation
+from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.tensor import Quantization
+
+# Stands for zero in a channel whose weights are all zero, see _guard_empty_channels: large enough that a bias of the
+# same size fits int32 for input scales down to 6e-4, small enough to add less than a thousandth of that bias.
+_LEAST_WEIGHT = 1e-4
+
+
+def carry_out(
+    float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges | None = None
+) -> bytes:
+    """Return `float_model` with `recipe` carried out and raw pixels, (1, H, W, 3) uint8, as its input.
+
+    Args:
+        float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels.
+        recipe: What to do.
+        normalisation: What the float model expects of a pixel. In an int8 graph it costs one QUANTIZE op that
+            only moves the pixel by 128; in a float graph it is one DEQUANTIZE op.
+        ranges: From `calibrate`; needed exactly when the recipe needs calibration.
+
+    Raises:
+        RecipeError: `ranges` are missing, or the recipe has no way to be carried out on LiteRT.
+        ExportError: the quantizer chose another input scale than the pixels' own.
+    """
+    if recipe.needs_calibration and ranges is None:
+        raise RecipeError(f"recipe {recipe.name!r} needs calibrated ranges, got none")
+    if recipe.name not in _WAYS:
+        raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for LiteRT; it has {sorted(_WAYS)}")
+    graph = Graph.read(_WAYS[recipe.name](float_model, ranges))
+    _take_raw_pixels(graph, normalisation)
+    return graph.to_bytes()
+
+
+def _as_it_is(model: bytes, _: Ranges | None) -> bytes:
+    return model
+
+
+def _float16(model: bytes, _: Ranges | None) -> bytes:
+    quantizer = Quantizer(model)
+    quantizer.add_weight_only_config(
+        ".*", _ALL_OPS, num_bits=16, algorithm_key=quantizer_recipes.AlgorithmName.FLOAT_CASTING
+    )
+    return _quantize(quantizer)
+
+
+def _dynamic_int8(model: bytes, _: Ranges | None) -> bytes:
+    quantizer = Quantizer(_guard_empty_channels(model), quantizer_recipes.dynamic_wi8_afp32())
+    return _quantize(quantizer)
+
+
+def _static_int8(model: bytes, ranges: Ranges | None) -> bytes:
+    values = {
+        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+        for name, (low, high) in (ranges or {}).items()
+    }
+    quantizer = Quantizer(_guard_empty_channels(model), quantizer_recipes.static_wi8_ai8())
+    return _quantize(quantizer, values)
+
+
+def _quantize(quantizer: Quantizer, ranges: dict[str, dict[str, NDArray[np.float32]]] | None = None) -> bytes:
+    # The quantizer draws progress bars whatever it is told, and warns of its own use of a debugging interpreter.
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
+        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+_ALL_OPS = quantizer_recipes.TFLOperationName.ALL_SUPPORTED
+_WAYS: dict[str, Callable[[bytes, Ranges | None], bytes]] = {
+    "float32": _as_it_is,
+    "float16": _float16,
+    "dynamic_int8": _dynamic_int8,
+    "static_int8": _static_int8,
+}
+
+
+def _guard_empty_channels(model: bytes) -> bytes:
+    """Return `model` with one tiny weight in each convolution channel whose weights are all zero.
+
+    Pretrained networks have such channels. Their scale would be 0, and the bias, which is stored in steps of that
+    scale, would be lost.
+    """
+    graph = Graph.read(model)
+    changed = False
+    for op in graph.ops():
+        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        weights = graph.constant(op.inputs[1])
+        if weights is None or weights.dtype != np.float32:
+            continue
+        channels_last = op.name == "DEPTHWISE_CONV_2D"  # (1, h, w, C); the others are (C, ...)
+        rows = np.moveaxis(weights, -1, 0) if channels_last else weights
+        empty = ~np.any(rows.reshape(len(rows), -1), axis=1)
+        if not empty.any():
+            continue
+        bias = graph.constant(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
+        least = np.full(len(rows), _LEAST_WEIGHT) if bias is None else _LEAST_WEIGHT * np.maximum(1.0, np.abs(bias))
+        rows = rows.copy()
+        rows.reshape(len(rows), -1)[empty, 0] = least[empty]
+        graph.set_constant(op.inputs[1], np.moveaxis(rows, 0, -1) if channels_last else rows)
+        changed = True
+    return graph.to_bytes() if changed else model
+
+
+def _take_raw_pixels(graph: Graph, normalisation: Normalisation) -> None:
+    """Put one op before the graph that makes its input of raw pixels."""
+    inner = graph.input
+    pixels = Quantization(normalisation.scale, normalisation.zero_point)
+    outer = graph.add_tensor("image", graph.shape(inner), "uint8", pixels)
+    if graph.dtype(inner) == "float32":
+        graph.add_op("DEQUANTIZE", [outer], [inner], options=schema.DequantizeOptionsT(), first=True)
+    else:
+        _same_steps(graph.quantization(inner), pixels)
+        # Version 2 of QUANTIZE takes integers; from uint8 to int8 with one scale it only flips the top bit.
+        graph.add_op("QUANTIZE", [outer], [inner], version=2, options=schema.QuantizeOptionsT(), first=True)
+        graph.tensor(inner).quantization.scale = [normalisation.scale]
+        graph.tensor(inner).quantization.zeroPoint = [normalisation.zero_point - 128]
+    graph.set_ends(input_index=outer, input_name="image", output_index=graph.output, output_name="features")
+
+
+def _same_steps(got: Quantization | None, pixels: Quantization) -> None:
+    close = got is not None and abs(got.scale / pixels.scale - 1) < 1e-5 and got.zero_point == pixels.zero_point - 128
+    if not close:
+        raise ExportError(f"input quantization: expected {pixels} moved by 128, got {got}")
+
+

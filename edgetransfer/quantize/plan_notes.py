@@ -1,0 +1,102 @@
+"""Says in sentences what a plan means: cost, speed, threads, and what of the device stays unused."""
+
+from __future__ import annotations
+
+from edgetransfer import estimate
+from edgetransfer.spec.backbone import BackboneSpec
+from edgetransfer.spec.device import Device, EngineSupport
+from edgetransfer.spec.recipe import Recipe
+
+
+def notes(
+    backbone: BackboneSpec,
+    alpha: float,
+    input_px: int,
+    recipe: Recipe,
+    device: Device | None,
+    support: EngineSupport | None,
+) -> tuple[str, ...]:
+    """Return the notes of a plan, most important first; `support` is what `device` says of the chosen engine."""
+    found = [_size_note(backbone, alpha, input_px, recipe, device), *_recipe_notes(recipe)]
+    if device is None:
+        return (
+            *found,
+            "No device is named: the plan is for this machine. Threads are left open; edgetransfer profile measures "
+            "one thread and all of them.",
+        )
+    if recipe.name == "static_int8":
+        found += _int8_notes(device)
+    found.append(_thread_note(device))
+    if support is not None:
+        found += _engine_notes(device, support)
+    found += [
+        f"The {item.kind.upper()} ({item.name}) is not used: it needs {item.needs}." for item in device.accelerators
+    ]
+    if device.max_latency_ms is not None:
+        found.append(
+            f"The target of {device.max_latency_ms:g} ms for one image is not checked here: run edgetransfer profile "
+            "on the device."
+        )
+    return (*found, *device.notes)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return `size_bytes` as text in MB, 10**6 bytes."""
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _size_note(backbone: BackboneSpec, alpha: float, input_px: int, recipe: Recipe, device: Device | None) -> str:
+    count = estimate.parameters(backbone, alpha)
+    work = estimate.macs(backbone, alpha, input_px)
+    text = (
+        f"The model file will take about {megabytes(estimate.model_bytes(count, recipe))} without the head "
+        f"({count / 1e6:.2f} million parameters), one image about {work / 1e6:.0f} million multiply-adds"
+    )
+    return f"{text}." if device is None else f"{text}; the budget there is {megabytes(device.max_model_bytes)}."
+
+
+def _recipe_notes(recipe: Recipe) -> list[str]:
+    if recipe.name == "dynamic_int8":
+        return [
+            "dynamic_int8 can be slower than float32: EfficientNet-Lite0 with LiteRT 2.3 on x86-64 took 15.3 ms, as "
+            "float32 5.1 ms, as static_int8 2.0 ms. Compare them with edgetransfer profile."
+        ]
+    if recipe.name == "float16":
+        return ["float16 halves the file, not the work: on a CPU the weights become float32 when the model is loaded."]
+    return []
+
+
+def _int8_notes(device: Device) -> list[str]:
+    found = []
+    if not device.has_dotprod:
+        cores = ", ".join(dict.fromkeys(cluster.microarchitecture for cluster in device.clusters if cluster.big))
+        found.append(
+            f"{cores} has no 8-bit dot-product instructions (dotprod): int8 gains less over float32 there than on "
+            "cores that have them."
+        )
+    for item in device.measurements:
+        count = "1 thread" if item.threads == 1 else f"{item.threads} threads"
+        found.append(
+            f"Others measured there, {item.model} with {item.software} on {count}: floats {item.float_ms:g} ms, int8 "
+            f"{item.int8_ms:g} ms, {item.int8_speedup:.1f} times as fast."
+        )
+    return found
+
+
+def _thread_note(device: Device) -> str:
+    threads = "1 thread is" if device.threads == 1 else f"{device.threads} threads are"
+    which = "one for each big core" if device.threads == device.big_cores else f"of {device.cores} cores"
+    return f"{threads} advised, {which}. More can be slower: compare with edgetransfer profile on the device."
+
+
+def _engine_notes(device: Device, support: EngineSupport) -> list[str]:
+    found = [f"The engine {support.name} comes there from {support.package}."]
+    if support.note:
+        found.append(f"On that engine: {support.note}.")
+    if support.package == "tflite-runtime":
+        found.append(
+            "tflite-runtime 2.14 can be slow with integers: EfficientNet-Lite0 as static_int8 took it 46.7 ms on "
+            "x86-64, LiteRT 2.3 2.0 ms. Compare static_int8 with float32 there."
+        )
+    others = ", ".join(engine.name for engine in device.engines if engine.name != support.name)
+    return [*found, f"Not used: the engine {others}."] if others else found

@@ -1,0 +1,358 @@
+"""The manifest of a bundle: everything that is known about the artifact, in one frozen value.
+
+Its parts are named tuples: a device reads manifests at every start, and a frozen dataclass takes 0.3 ms to define,
+a named tuple 0.05.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from edgetransfer.errors import BundleError
+from edgetransfer.spec import json_shape
+from edgetransfer.spec.preprocess import ImageInput, Normalisation
+from edgetransfer.spec.recipe import RECIPES, Recipe
+from edgetransfer.spec.task import Task
+from edgetransfer.spec.tensor import TensorSpec
+
+SCHEMA = 1
+"""The newest manifest schema that this version reads, and the one that it writes."""
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.txt"
+FORMATS = ("litert",)
+
+_TENSOR = {
+    "name": str,
+    "shape": [int],
+    "dtype": str,
+    "quantization": (None, {"scale": float, "zero_point": int}),
+}
+_SHAPE: dict[str, Any] = {
+    "schema": int,
+    "edgetransfer": str,
+    "name": str,
+    "format": str,
+    "model": {"file": str, "input": _TENSOR, "output": _TENSOR, "scores_in_graph": bool},
+    "task": {"kind": str, "labels": [str], "temperature": float},
+    "preprocess": {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int},
+    "backbone": {
+        "name": str,
+        "alpha": float,
+        "weights_sha256": str,
+        "normalisation": {"scale": float, "zero_point": int},
+        "feature_size": int,
+        "licence": str,
+        "licence_url": str,
+        "pretrained_on": str,
+    },
+    "recipe": {"name": str, "weights": str, "activations": str, "granularity": str},
+    "device": (None, str),
+    "golden": (
+        None,
+        {
+            "kind": str,
+            "file": str,
+            "samples": int,
+            "engine": str,
+            "engine_version": str,
+            "kernels": str,
+            "tolerance_steps": int,
+            "same_kernels_tolerance_steps": int,
+        },
+    ),
+    "metrics": {"*": {"accuracy": float, "samples": int}},
+    "licences": [{"component": str, "licence": str, "url": str, "file": (None, str)}],
+    "versions": {"*": str},
+    "data": {"fingerprint": str, "counts": {"*": int}},
+    "allowed": [str],
+    "files": {"*": {"sha256": str, "bytes": int}},
+}
+
+
+class ModelInfo(NamedTuple):
+    """The model file, its one input and output; `scores_in_graph` says that softmax is inside the graph."""
+
+    file: str
+    input: TensorSpec
+    output: TensorSpec
+    scores_in_graph: bool = False
+
+
+class BackboneInfo(NamedTuple):
+    """The backbone that the model was built from; `weights_sha256` of the published weight file."""
+
+    name: str
+    alpha: float
+    weights_sha256: str
+    normalisation: Normalisation
+    feature_size: int
+    licence: str
+    licence_url: str
+    pretrained_on: str
+
+
+class GoldenInfo(NamedTuple):
+    """How the golden samples came about, and how far another machine may stray from them.
+
+    `kernels` is what the engine called its kernel set. Outputs may differ by `same_kernels_tolerance_steps`
+    where engine, version and kernels are those recorded, else by `tolerance_steps`. A step is one stored
+    integer; of a float output, a 256th of the largest absolute recorded output.
+    """
+
+    kind: Literal["own", "synthetic"]
+    file: str
+    samples: int
+    engine: str
+    engine_version: str
+    kernels: str
+    tolerance_steps: int
+    same_kernels_tolerance_steps: int
+
+
+class LicenceInfo(NamedTuple):
+    """One component's licence; `file` is its text inside the bundle, None if it ships none."""
+
+    component: str
+    licence: str
+    url: str
+    file: str | None = None
+
+
+class SplitMetric(NamedTuple):
+    """Accuracy (0 to 1) of the exported artifact on `samples` examples of one split."""
+
+    accuracy: float
+    samples: int
+
+
+class DataInfo(NamedTuple):
+    """The data set by its fingerprint, and how many samples each split had."""
+
+    fingerprint: str
+    counts: Mapping[str, int]
+
+
+class FileInfo(NamedTuple):
+    """What a file of the bundle must be."""
+
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, content: bytes) -> FileInfo:
+        """Return the description of `content`."""
+        return cls(hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that is known about a bundle; `files` is every file but the manifest itself.
+
+    `edgetransfer` is the version that made it, `allowed` the exceptions that the user granted at the build.
+    """
+
+    edgetransfer: str
+    name: str
+    model: ModelInfo
+    task: Task
+    preprocess: ImageInput
+    backbone: BackboneInfo
+    recipe: Recipe
+    data: DataInfo
+    device: str | None = None
+    golden: GoldenInfo | None = None
+    metrics: Mapping[str, SplitMetric] = field(default_factory=dict)
+    licences: tuple[LicenceInfo, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    allowed: tuple[str, ...] = ()
+    files: Mapping[str, FileInfo] = field(default_factory=dict)
+    format: str = "litert"
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that manifest.json keeps."""
+        golden = self.golden
+        return {
+            "schema": self.schema,
+            "edgetransfer": self.edgetransfer,
+            "name": self.name,
+            "format": self.format,
+            "model": {
+                "file": self.model.file,
+                "input": self.model.input.to_json(),
+                "output": self.model.output.to_json(),
+                "scores_in_graph": self.model.scores_in_graph,
+            },
+            "task": self.task.to_json(),
+            "preprocess": self.preprocess.to_json(),
+            "backbone": self.backbone._asdict() | {"normalisation": self.backbone.normalisation.to_json()},
+            "recipe": self.recipe.to_json(),
+            "device": self.device,
+            "golden": None if golden is None else golden._asdict(),
+            "metrics": {split: metric._asdict() for split, metric in self.metrics.items()},
+            "licences": [licence._asdict() for licence in self.licences],
+            "versions": dict(self.versions),
+            "data": {"fingerprint": self.data.fingerprint, "counts": dict(self.data.counts)},
+            "allowed": list(self.allowed),
+            "files": {name: {"sha256": f.sha256, "bytes": f.size_bytes} for name, f in self.files.items()},
+        }
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical content of manifest.json."""
+        return json_shape.canonical(self.to_json())
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = MANIFEST_FILE) -> Manifest:
+        """Return the manifest that `to_json` described.
+
+        Raises:
+            BundleError: a newer schema, or anything missing, unknown, of the wrong type or out of range; one
+                message names every problem.
+        """
+        _check_schema(data, where)
+        problems = json_shape.problems(data, _SHAPE, "manifest")
+        if not problems:
+            reader = _Reader(data)
+            manifest, problems = reader.manifest, reader.problems
+            if manifest is not None and not problems:
+                problems = _contradictions(manifest)
+                if not problems:
+                    return manifest
+        raise BundleError(f"{where}: {len(problems)} problem(s): " + "; ".join(problems[:20]))
+
+
+def labels_content(labels: tuple[str, ...]) -> bytes:
+    """Return the content of labels.txt: UTF-8, one label per line, in the order of the outputs.
+
+    Raises:
+        BundleError: a label is empty or would take more than one line.
+    """
+    problems = _label_problems(labels)
+    if problems:
+        raise BundleError("; ".join(problems))
+    return ("\n".join(labels) + "\n").encode()
+
+
+def _check_schema(data: Any, where: str) -> None:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise BundleError(
+            f"{where}: expected an object with a schema number from 1 to {SCHEMA}; not a bundle's manifest"
+        )
+    if schema > SCHEMA:
+        raise BundleError(
+            f"{where}: made by edgetransfer >= {data.get('edgetransfer', 'unknown')}, schema {schema}; this one reads "
+            f"up to schema {SCHEMA}: pip install -U edgetransfer"
+        )
+
+
+class _Reader:
+    """Turns checked JSON into values; what a value's own `__post_init__` refuses is collected."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.problems: list[str] = []
+        model, backbone, golden, recipe = data["model"], data["backbone"], data["golden"], data["recipe"]
+        tensor_in = self._build("model.input", lambda: TensorSpec.from_json(model["input"]))
+        tensor_out = self._build("model.output", lambda: TensorSpec.from_json(model["output"]))
+        task = self._build("task", lambda: Task.from_json(data["task"]))
+        preprocess = self._build("preprocess", lambda: ImageInput.from_json(data["preprocess"]))
+        self.manifest: Manifest | None = None
+        if self.problems:
+            return
+        known = RECIPES.get(recipe["name"])
+        self.manifest = Manifest(
+            edgetransfer=data["edgetransfer"],
+            name=data["name"],
+            model=ModelInfo(model["file"], tensor_in, tensor_out, model["scores_in_graph"]),
+            task=task,
+            preprocess=preprocess,
+            backbone=BackboneInfo(**backbone | {"normalisation": Normalisation(**backbone["normalisation"])}),
+            recipe=Recipe(**recipe, summary="" if known is None else known.summary),
+            data=DataInfo(data["data"]["fingerprint"], dict(data["data"]["counts"])),
+            device=data["device"],
+            golden=None if golden is None else GoldenInfo(**golden),
+            metrics={split: SplitMetric(**metric) for split, metric in data["metrics"].items()},
+            licences=tuple(LicenceInfo(**licence) for licence in data["licences"]),
+            versions=dict(data["versions"]),
+            allowed=tuple(data["allowed"]),
+            files={name: FileInfo(f["sha256"], f["bytes"]) for name, f in data["files"].items()},
+            format=data["format"],
+            schema=data["schema"],
+        )
+
+    def _build(self, where: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except (BundleError, OverflowError) as error:
+            self.problems.append(f"manifest.{where}: {error}")
+            return None
+
+
+def _contradictions(manifest: Manifest) -> list[str]:
+    model, spec = manifest.model, manifest.preprocess
+    found = _label_problems(manifest.task.labels) + _file_problems(manifest)
+    if manifest.format not in FORMATS:
+        found.append(f"manifest.format: expected one of {FORMATS}, got {manifest.format!r}; upgrade edgetransfer")
+    if model.input.shape != (1, *spec.shape) or model.input.dtype != "uint8":
+        found.append(
+            f"manifest.model.input: expected uint8 {(1, *spec.shape)}, got {model.input.dtype} {model.input.shape}"
+        )
+    classes = len(manifest.task.labels)
+    if model.output.shape != (1, classes):
+        found.append(
+            f"manifest.model.output: expected shape {(1, classes)} for {classes} labels, got {model.output.shape}"
+        )
+    if model.output.dtype != "float32" and (model.output.quantization is None or model.scores_in_graph):
+        found.append("manifest.model.output: integers need a quantization, scores must be float32")
+    golden = manifest.golden
+    if golden is not None:
+        if golden.kind not in ("own", "synthetic"):
+            found.append(f"manifest.golden.kind: expected 'own' or 'synthetic', got {golden.kind!r}")
+        if golden.samples < 1 or min(golden.tolerance_steps, golden.same_kernels_tolerance_steps) < 0:
+            found.append("manifest.golden: expected at least 1 sample and tolerances from 0")
+    for split, metric in manifest.metrics.items():
+        if not 0 <= metric.accuracy <= 1 or metric.samples < 1:
+            found.append(
+                f"manifest.metrics.{split}: expected an accuracy from 0 to 1 of at least 1 sample, got {metric}"
+            )
+    return found
+
+
+def _file_problems(manifest: Manifest) -> list[str]:
+    found = []
+    for name, info in manifest.files.items():
+        if why := _unsafe(name):
+            found.append(f"manifest.files: {name!r} {why}")
+        if not re.fullmatch(r"[0-9a-f]{64}", info.sha256) or info.size_bytes < 0:
+            found.append(f"manifest.files.{name}: expected a sha256 in hex and a size from 0 bytes")
+    named = [manifest.model.file, LABELS_FILE]
+    named += [manifest.golden.file] if manifest.golden else []
+    named += [licence.file for licence in manifest.licences if licence.file is not None]
+    found += [f"manifest.files: {name!r} is named but not listed" for name in named if name not in manifest.files]
+    sound = not found and not _label_problems(manifest.task.labels)
+    if sound and manifest.files[LABELS_FILE] != FileInfo.of(labels_content(manifest.task.labels)):
+        found.append(f"manifest.files: {LABELS_FILE} does not hold the labels of manifest.task")
+    return found
+
+
+def _unsafe(name: str) -> str:
+    """Return why `name` is no plain path inside a folder, "" if it is."""
+    if "\\" in name or ":" in name or any(ord(c) < 32 for c in name):
+        return "has a backslash, colon or control character"
+    if name.startswith("/"):
+        return "is an absolute path"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "leaves the bundle's folder or is not a plain path"
+    return "is the manifest itself" if name == MANIFEST_FILE else ""
+
+
+def _label_problems(labels: tuple[str, ...]) -> list[str]:
+    return [
+        f"label {label!r}: expected one line of text (labels.txt keeps one per line)"
+        for label in labels
+        if label.splitlines() != [label] or not label.strip()
+    ]

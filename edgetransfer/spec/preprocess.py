@@ -1,0 +1,76 @@
+"""How raw input becomes model input: data only, the code is in edgetransfer.runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from edgetransfer.errors import BundleError
+
+Fit = Literal["crop", "squash", "pad"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An image as the model takes it: (height_px, width_px, 3) uint8 RGB, raw pixels 0 to 255.
+
+    `fit` says how an image of another shape meets that rectangle: "crop" keeps the largest centred part of
+    the right aspect, "squash" changes the aspect, "pad" keeps the whole image and fills the rest with
+    `pad_value`. Normalisation is inside the graph.
+    """
+
+    height_px: int
+    width_px: int
+    fit: Fit = "squash"
+    pad_value: int = 127
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise BundleError(f"image fit: expected one of {FITS}, got {self.fit!r}")
+        if min(self.height_px, self.width_px) < 1:
+            raise BundleError(f"image size: expected at least 1 x 1 px, got {self.height_px} x {self.width_px}")
+        if not 0 <= self.pad_value <= 255:
+            raise BundleError(f"image pad_value: expected 0 to 255, got {self.pad_value}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one model input."""
+        return (self.height_px, self.width_px, 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that the manifest keeps."""
+        return {
+            "kind": "image",
+            "height_px": self.height_px,
+            "width_px": self.width_px,
+            "fit": self.fit,
+            "pad_value": self.pad_value,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ImageInput:
+        """Return the input that `to_json` described.
+
+        Raises:
+            BundleError: the manifest asks for preprocessing that this version does not know.
+        """
+        if data.get("kind") != "image":
+            raise BundleError(f"preprocess kind: expected 'image', got {data.get('kind')!r}; upgrade edgetransfer")
+        return cls(int(data["height_px"]), int(data["width_px"]), cast(Fit, data["fit"]), int(data["pad_value"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What a backbone expects of a pixel: real = scale * (pixel - zero_point), the same for R, G and B.
+
+    The zero point is a whole pixel value, so that in an int8 graph normalising costs nothing: the raw pixel
+    *is* the quantized input, moved by 128.
+    """
+
+    scale: float
+    zero_point: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that the manifest keeps."""
+        return {"scale": self.scale, "zero_point": self.zero_point}

@@ -1,0 +1,1 @@
+"""Trains heads on features; the backbone stays frozen."""

@@ -1,0 +1,221 @@
+"""Trains a head on the features of the deployed backbone, and lets the validation split choose how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.errors import DataError
+from edgetransfer.models.trained import Dense, apply_head
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOptions:
+    """How a head is trained.
+
+    Attributes:
+        hidden: Sizes of the hidden layer to choose from on the validation split; 0 is a linear head.
+        dropouts: Rates to choose from on the validation split.
+        weight_decays: L2 factors to choose from on the validation split.
+        label_smoothing: Share of a label's weight that goes to all classes alike.
+        balance: Weight the classes by the inverse of their number of examples.
+        epochs: At most so many passes over the features.
+        patience: Stop when no candidate has improved on the validation split for so many epochs.
+        batch_size: Examples a step.
+        learning_rate: Adam's, falling to zero along half a cosine.
+        seed: Of order and dropout.
+    """
+
+    hidden: tuple[int, ...] = (0, 128)
+    dropouts: tuple[float, ...] = (0.3, 0.5)
+    weight_decays: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    label_smoothing: float = 0.1
+    balance: bool = False
+    epochs: int = 60
+    patience: int = 15
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A trained head, and what was tried: one row a candidate."""
+
+    head: tuple[Dense, ...]
+    chosen: dict[str, float]
+    candidates: tuple[dict[str, float], ...] = field(repr=False)
+
+
+def fit(
+    train: tuple[NDArray[np.float32], NDArray[np.int64]],
+    val: tuple[NDArray[np.float32], NDArray[np.int64]],
+    classes: int,
+    options: HeadOptions,
+    *,
+    progress: Progress | None = None,
+) -> Fit:
+    """Return the head that does best on `val`.
+
+    Args:
+        train: (n, D) float32 features and (n,) labels 0..classes-1.
+        val: The same of the validation split; chooses the candidate and its best epoch, and is never trained on.
+        classes: How many labels there are.
+        options: How to train.
+        progress: Called with (epochs done, epochs at most).
+
+    Raises:
+        DataError: a label has no training example.
+    """
+    counts = np.bincount(train[1], minlength=classes)
+    if (counts == 0).any():
+        raise DataError(f"label number {int(np.argmin(counts))} has no training example")
+    scaling = _Scaling.of(train[0])
+    tables = [scaling.apply(train[0]), scaling.apply(val[0])]
+    sizes = sorted(set(options.hidden))
+    found: list[_Trained] = []
+    for number, hidden in enumerate(sizes):
+        search = _Search(tables, (train[1], val[1]), counts, options, hidden)
+        found += search.run(_shifted(progress, number, len(sizes)))
+    best = max(found, key=lambda one: one.rank)
+    return Fit(scaling.fold_into(best.head), best.row(), tuple(one.row() for one in found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """Features moved to mean 0 and divided by one number; folded into the first layer afterwards.
+
+    One number, not one a feature: dividing by each feature's own spread would give rare features large weights,
+    which an int8 head could not keep beside small ones.
+    """
+
+    mean: NDArray[np.float32]
+    spread: np.float32
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32]) -> _Scaling:
+        mean = features.mean(axis=0)
+        return cls(mean, np.float32(max(float((features - mean).std()), 1e-6)))
+
+    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (features - self.mean) / self.spread
+
+    def fold_into(self, head: tuple[Dense, ...]) -> tuple[Dense, ...]:
+        kernel = head[0].kernel / self.spread
+        return (Dense(kernel, head[0].bias - self.mean @ kernel, head[0].activation), *head[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A candidate as it was in its best epoch on the validation split."""
+
+    hidden: int
+    dropout: float
+    weight_decay: float
+    head: tuple[Dense, ...]
+    accuracy: float
+    loss: float
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Larger is better: accuracy, then loss, then the smaller head and the stronger decay."""
+        return (self.accuracy, -self.loss, -self.hidden, self.weight_decay)
+
+    def row(self) -> dict[str, float]:
+        return {
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+            "weight_decay": self.weight_decay,
+            "val_accuracy": self.accuracy,
+            "val_loss": self.loss,
+        }
+
+
+class _Search:
+    """All candidates with one size of hidden layer, in one Keras model."""
+
+    def __init__(
+        self, tables: list[Any], labels: tuple[Any, Any], counts: Any, options: HeadOptions, hidden: int
+    ) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+
+        from edgetransfer.models.heads import single_label
+
+        self._home, self._keras, self._options, self._hidden = single_label, keras, options, hidden
+        self._tables, self._labels = tables, labels
+        self._candidates = [
+            single_label.Candidate(dropout, decay)
+            for dropout in sorted(set(options.dropouts))
+            for decay in sorted(set(options.weight_decays))
+        ]
+        keras.utils.set_random_seed(options.seed)
+        self._model = single_label.build_candidates(
+            tables[0].shape[1], len(counts), self._candidates, hidden=hidden, seed=options.seed
+        )
+        weights = len(labels[0]) / (len(counts) * counts) if options.balance else np.ones(len(counts))
+        self._class_weights = weights.astype(np.float32)
+        self._best: list[_Trained | None] = [None] * len(self._candidates)
+        self._stale = 0
+
+    def run(self, progress: Progress | None) -> list[_Trained]:
+        options, keras = self._options, self._keras
+        steps = -(-len(self._labels[0]) // options.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(options.learning_rate, steps * options.epochs)
+        self._model.compile(
+            optimizer=keras.optimizers.Adam(rate),
+            loss=self._home.summed_cross_entropy(options.label_smoothing, self._class_weights),
+            jit_compile=False,  # compiling takes longer than training a head
+        )
+
+        def look(epoch: int, _: Any) -> None:
+            self._stale = 0 if self._remember() else self._stale + 1
+            self._model.stop_training = self._stale >= options.patience
+            if progress is not None:
+                progress(epoch + 1, options.epochs)
+
+        self._model.fit(
+            self._tables[0],
+            self._labels[0],
+            batch_size=options.batch_size,
+            epochs=options.epochs,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=look)],
+        )
+        if progress is not None:
+            progress(options.epochs, options.epochs)  # early stopping is the end too
+        return [one for one in self._best if one is not None]
+
+    def _remember(self) -> bool:
+        """Keep each candidate that has never been better; return whether any has improved."""
+        weights = self._home.named_weights(self._model)
+        improved = False
+        for number, candidate in enumerate(self._candidates):
+            head = self._home.candidate_head(weights, divmod(number, len(set(self._options.weight_decays))))
+            accuracy, loss = _score(apply_head(head, self._tables[1]), self._labels[1])
+            now = _Trained(self._hidden, candidate.dropout, candidate.weight_decay, head, accuracy, loss)
+            before = self._best[number]
+            if before is None or now.rank > before.rank:
+                self._best[number], improved = now, True
+        return improved
+
+
+def _shifted(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """Return a callback for part `number` of `parts` that reports on the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, parts * total)
+
+
+def _score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return (accuracy, mean cross-entropy) of `logits`."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return float((logits.argmax(axis=1) == labels).mean()), -float(log_scores[np.arange(len(labels)), labels].mean())

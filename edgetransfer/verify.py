@@ -1,0 +1,154 @@
+"""Tells whether a bundle is whole and computes here what it computed where it was built."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.runtime.decoders import get_decoder
+from edgetransfer.runtime.engines import Engine, Kernels
+from edgetransfer.runtime.image import prepare
+from edgetransfer.runtime.predictor import Predictor
+from edgetransfer.spec.bundle import Bundle, Golden
+from edgetransfer.spec.manifest import GoldenInfo, Manifest
+from edgetransfer.spec.report import Check, VerifyReport
+
+
+def verify(
+    bundle: Bundle | str | os.PathLike[str],
+    *,
+    engine: str | None = None,
+    threads: int = 1,
+    kernels: Kernels = "default",
+) -> VerifyReport:
+    """Return what was checked: the files' hashes, then the golden samples through preprocessing and engine.
+
+    The outputs may differ from the recorded ones by as many steps as the manifest grants: fewer where engine,
+    version and kernels are those recorded. The first answer may differ only where the recorded one led by no more
+    than twice that, for both sides may move. How far the outputs are from the float model's is told, but it
+    is the price of quantization and fails nothing. A changed file is never run.
+
+    Args:
+        bundle: an opened bundle, or its folder.
+        engine: an engine's name; None takes that of the bundle's format.
+        threads: how many threads one inference may use.
+        kernels: "reference" computes with the engine's plain kernels.
+
+    Raises:
+        BundleError: the folder is no bundle, or its manifest is broken.
+        EngineError: no engine is installed, or it refuses the model.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    name = opened.manifest.name
+    problems = opened.integrity_problems()
+    if problems:
+        return VerifyReport(name, opened.sha256, "", (Check("files", False, "; ".join(problems)),))
+    checks = [Check("files", True, f"{len(opened.manifest.files)} files are as they were written")]
+    golden, info = opened.golden(), opened.manifest.golden
+    with Predictor.load(opened, engine=engine, threads=threads, kernels=kernels) as predictor:
+        used = predictor.engine
+        words = f"{used.name} {used.version} ({used.kernels})"
+        checks.append(Check("engine", True, f"loads the model; {len(predictor.labels)} labels for as many outputs"))
+        if golden is None or info is None:
+            checks.append(Check("golden samples", True, "none in this bundle: only hashes were checked"))
+            return VerifyReport(name, opened.sha256, words, tuple(checks))
+        tolerance = _tolerance(info, used)
+        inputs = [prepare(frame, opened.manifest.preprocess) for frame in golden.raw]
+        outputs = np.concatenate([predictor.run(x) for x in inputs])
+    steps = distance_steps(outputs, golden.own_outputs, opened.manifest)
+    same = outputs.argmax(axis=1) == golden.own_outputs.argmax(axis=1)
+    checks.append(_preprocessing_check(inputs, golden))
+    checks.append(_steps_check(steps, tolerance, info, words))
+    checks.append(_top1_check(same, golden, tolerance, opened.manifest))
+    wanted = _float_outputs(golden, opened.manifest)
+    return VerifyReport(
+        bundle=name,
+        sha256=opened.sha256,
+        engine=words,
+        checks=tuple(checks),
+        golden_samples=len(inputs),
+        steps_max=_finite(steps),
+        top1_agreement=float(same.mean()),
+        float_steps_max=_finite(_float_steps(outputs, wanted, golden, opened.manifest)),
+        float_top1_agreement=float((outputs.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+    )
+
+
+def distance_steps(got: NDArray[np.generic], wanted: NDArray[np.generic], manifest: Manifest) -> NDArray[np.float64]:
+    """Return |got - wanted| in output steps, (n, C); NaN counts as infinitely far.
+
+    A step is one stored integer; of a float output, a 256th of the largest absolute value in `wanted`.
+    """
+    difference = np.abs(got.astype(np.float64) - wanted.astype(np.float64))
+    if manifest.model.output.quantization is None:
+        difference = difference / _float_step(wanted)
+    steps: NDArray[np.float64] = np.where(np.isnan(difference), np.inf, difference)
+    return steps
+
+
+def _float_step(wanted: NDArray[np.generic]) -> float:
+    largest = float(np.abs(wanted.astype(np.float64)).max())
+    return largest / 256 if largest > 0 else 1.0
+
+
+def _tolerance(info: GoldenInfo, engine: Engine) -> int:
+    same = (info.engine, info.engine_version, info.kernels) == (engine.name, engine.version, engine.kernels)
+    return info.same_kernels_tolerance_steps if same else info.tolerance_steps
+
+
+def _preprocessing_check(inputs: list[NDArray[np.uint8]], golden: Golden) -> Check:
+    wrong = [i for i, x in enumerate(inputs) if hashlib.sha256(x.tobytes()).hexdigest() != golden.input_sha256[i]]
+    if wrong:
+        return Check("preprocessing", False, f"samples {wrong}: other pixels than where the bundle was built")
+    return Check("preprocessing", True, f"{len(inputs)} golden samples become the same pixels, bit for bit")
+
+
+def _steps_check(steps: NDArray[np.float64], tolerance: int, info: GoldenInfo, words: str) -> Check:
+    largest = float(steps.max())
+    detail = f"at most {largest:.4g} steps from the recorded outputs, {tolerance} allowed"
+    if largest > tolerance:
+        sample = int(np.unravel_index(int(steps.argmax()), steps.shape)[0])
+        recorded = f"{info.engine} {info.engine_version} ({info.kernels})"
+        detail += f"; worst is sample {sample}; recorded with {recorded}, here {words}"
+    return Check("outputs", largest <= tolerance, detail)
+
+
+def _top1_check(same: NDArray[np.bool_], golden: Golden, tolerance: int, manifest: Manifest) -> Check:
+    recorded = golden.own_outputs.astype(np.float64)
+    step = 1.0 if manifest.model.output.quantization is not None else _float_step(golden.own_outputs)
+    ordered = np.sort(recorded, axis=1)
+    clear = (ordered[:, -1] - ordered[:, -2]) / step > 2 * tolerance
+    wrong = np.flatnonzero(~same & clear).tolist()
+    detail = f"{int(same.sum())} of {len(same)} golden samples have the recorded answer"
+    if wrong:
+        return Check("answers", False, f"{detail}; samples {wrong} differ though theirs was clear")
+    return Check("answers", True, detail if same.all() else f"{detail}; the others were ties within the tolerance")
+
+
+def _float_outputs(golden: Golden, manifest: Manifest) -> NDArray[np.floating[Any]]:
+    if not manifest.model.scores_in_graph:
+        return golden.float_logits
+    return get_decoder(manifest.task.kind).to_scores(golden.float_logits, manifest.task)
+
+
+def _float_steps(
+    outputs: NDArray[np.generic],
+    wanted: NDArray[np.floating[Any]],
+    golden: Golden,
+    manifest: Manifest,
+) -> NDArray[np.float64]:
+    pair = manifest.model.output.quantization
+    step = _float_step(golden.own_outputs) if pair is None else pair.scale
+    real = manifest.model.output.to_real(outputs).astype(np.float64)
+    steps: NDArray[np.float64] = np.abs(real - wanted) / step
+    return steps
+
+
+def _finite(steps: NDArray[np.float64]) -> float | None:
+    """Return the largest distance; None where an output was NaN or infinite, which JSON cannot say."""
+    largest = float(steps.max())
+    return largest if np.isfinite(largest) else None

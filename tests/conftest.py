@@ -1,0 +1,66 @@
+"""Fixtures that several folders of tests use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real weights and data that development machines have beside the checkout."""
+    folder = Path(os.environ.get("EDGETRANSFER_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the development data beside the checkout (a folder 'shared'), which is not here")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests never read or fill the user's own cache."""
+    os.environ.setdefault("EDGETRANSFER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def small_keras() -> Any:
+    """A small convolutional network with every kind of op that our backbones have: (32, 32, 3) -> (24,)."""
+    keras = pytest.importorskip("keras", reason="building needs the extra 'train'")
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((32, 32, 3), name="pixels")
+    x = keras.layers.Conv2D(8, 3, 2, padding="same", use_bias=False, name="stem")(inputs)
+    x = keras.layers.ReLU(6, name="stem_relu")(keras.layers.BatchNormalization(name="stem_norm")(x))
+    y = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
+    y = keras.layers.ReLU(6, name="depthwise_relu")(keras.layers.BatchNormalization(name="depthwise_norm")(y))
+    y = keras.layers.Conv2D(8, 1, use_bias=False, name="project")(y)
+    y = keras.layers.BatchNormalization(name="project_norm")(y)
+    x = keras.layers.Add(name="add")([x, y])
+    x = keras.layers.ReLU(6, name="last_relu")(keras.layers.Conv2D(24, 1, name="last")(x))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x), name="small")
+
+
+@pytest.fixture(scope="session")
+def small_float(small_keras: Any) -> bytes:
+    """The small network as a float32 `.tflite`."""
+    from edgetransfer.export.litert import export_backbone
+
+    return export_backbone(small_keras)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> NDArray[np.uint8]:
+    """Patches of real photographs, (60, 32, 32, 3) uint8 RGB; they come with scikit-image."""
+    data = pytest.importorskip("skimage.data", reason="real photographs come with the extra 'dev'")
+    rng = np.random.default_rng(3)
+    patches = []
+    for photo in (data.chelsea(), data.coffee(), data.rocket()):
+        for _ in range(20):
+            top, left = (int(rng.integers(0, size - 64)) for size in photo.shape[:2])
+            patches.append(photo[top : top + 64 : 2, left : left + 64 : 2])
+    return np.stack(patches)

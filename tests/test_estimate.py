@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgetransfer import estimate
+from edgetransfer.errors import RecipeError
+from edgetransfer.spec.backbone import BackboneSpec
+from edgetransfer.spec.preprocess import Normalisation
+from edgetransfer.spec.recipe import RECIPES, Recipe
+
+# keras.applications, include_top=False, weights=None, 224 px: Model.count_params() of keras 3.15.1
+MOBILENET_V2 = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
+MOBILENET_V3_SMALL = {0.75: 583_160, 1.0: 939_120}
+MOBILENET_V3_LARGE = {0.75: 1_808_736, 1.0: 2_996_352}
+# (parameters, recipe, bytes of the .tflite) with keras 3.15.1 and ai-edge-quantizer 0.10.0
+FILES = [
+    (2_257_984, "float32", 8_801_328),
+    (2_257_984, "dynamic_int8", 2_437_824),
+    (2_257_984, "static_int8", 2_700_624),
+    (939_120, "float32", 3_695_760),
+    (939_120, "dynamic_int8", 1_067_616),
+    (939_120, "static_int8", 1_204_976),
+]
+
+
+def spec(parameters: int, alphas: tuple[float, ...] = (1.0,), macs: int = 300_000_000) -> BackboneSpec:
+    return BackboneSpec(
+        "net", "a net", 224, 32, (224,), alphas, Normalisation(1 / 127, 127), 1280, parameters, macs, "MIT", "", "", ""
+    )
+
+
+@pytest.mark.parametrize(("parameters", "recipe", "size"), FILES)
+def test_file_sizes_are_on_the_high_side_by_less_than_a_tenth(parameters: int, recipe: str, size: int) -> None:
+    guess = estimate.model_bytes(parameters, RECIPES[recipe])
+    assert 1.0 <= guess / size < 1.1
+
+
+def test_every_recipe_has_a_size_and_an_unknown_one_is_refused() -> None:
+    assert all(estimate.model_bytes(1000, recipe) > 1000 for recipe in RECIPES.values())
+    with pytest.raises(RecipeError, match="'int4': no size is known"):
+        estimate.model_bytes(1000, Recipe("int4", "int4", "int8", "per_channel", ""))
+
+
+@pytest.mark.parametrize("counts", [MOBILENET_V2, MOBILENET_V3_SMALL, MOBILENET_V3_LARGE])
+def test_parameters_at_other_widths_are_within_a_seventh_and_never_far_below(counts: dict[float, int]) -> None:
+    net = spec(counts[1.0], tuple(counts))
+    for alpha, count in counts.items():
+        assert 0.98 <= estimate.parameters(net, alpha) / count < 1.15, alpha
+
+
+def test_the_default_width_is_one_unless_there_is_none() -> None:
+    assert estimate.default_alpha(spec(1, (0.5, 1.0, 1.4))) == 1.0
+    assert estimate.default_alpha(spec(1, (0.25,))) == 0.25
+    assert estimate.default_alpha(spec(1, ())) == 1.0
+    assert estimate.parameters(spec(1000, (0.25,)), 0.25) == 1000
+
+
+@given(st.integers(32, 512), st.integers(32, 512))
+def test_work_grows_with_the_area(small_px: int, large_px: int) -> None:
+    net = spec(1000)
+    assert estimate.macs(net, 1.0, 224) == net.macs
+    assert estimate.macs(net, 1.0, 448) == 4 * net.macs
+    ratio = estimate.macs(net, 1.0, large_px) / estimate.macs(net, 1.0, small_px)
+    assert ratio == pytest.approx((large_px / small_px) ** 2, rel=1e-4)
