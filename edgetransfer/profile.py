@@ -62,19 +62,8 @@ def profile(
         with Predictor.load(opened, engine=engine, threads=cores) as predictor:
             all_threads = _series(predictor, pixels, threads=cores, runs=runs, seconds=seconds)
             memory_bytes.append(resident_bytes())
-    return ProfileReport(
-        bundle=opened.manifest.name,
-        sha256=opened.sha256,
-        load_ms=load_ms,
-        first_ms=first_ms,
-        one_thread=one_thread,
-        all_threads=all_threads,
-        peak_memory_bytes=max(memory_bytes) - memory_bytes[0],
-        model_bytes=opened.manifest.files[opened.manifest.model.file].size_bytes,
-        versions={"python": platform.python_version(), "numpy": np.__version__, "system": platform.platform()},
-        cpu=cpu_name(),
-        **words,
-    )
+    growth_bytes = max(memory_bytes) - memory_bytes[0]
+    return _report(opened, load_ms, first_ms, one_thread, all_threads, growth_bytes, words)
 
 
 def resident_bytes() -> int:
@@ -99,6 +88,30 @@ def cpu_name() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _report(
+    bundle: Bundle,
+    load_ms: float,
+    first_ms: float,
+    one: Latency,
+    every: Latency,
+    growth_bytes: int,
+    words: dict[str, str],
+) -> ProfileReport:
+    return ProfileReport(
+        bundle=bundle.manifest.name,
+        sha256=bundle.sha256,
+        load_ms=load_ms,
+        first_ms=first_ms,
+        one_thread=one,
+        all_threads=every,
+        peak_memory_bytes=growth_bytes,
+        model_bytes=bundle.manifest.files[bundle.manifest.model.file].size_bytes,
+        versions={"python": platform.python_version(), "numpy": np.__version__, "system": platform.platform()},
+        cpu=cpu_name(),
+        **words,
+    )
 
 
 def _series(predictor: Predictor, pixels: NDArray[np.uint8], *, threads: int, runs: int, seconds: float) -> Latency:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.errors import BundleError
 from edgetransfer.runtime.decoders import get_decoder
 from edgetransfer.runtime.engines import Engine, Kernels
 from edgetransfer.runtime.image import prepare
@@ -44,38 +46,20 @@ def verify(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     name = opened.manifest.name
-    problems = opened.integrity_problems()
-    if problems:
+    if problems := opened.integrity_problems():
         return VerifyReport(name, opened.sha256, "", (Check("files", False, "; ".join(problems)),))
-    checks = [Check("files", True, f"{len(opened.manifest.files)} files are as they were written")]
-    golden, info = opened.golden(), opened.manifest.golden
+    golden = opened.golden()
     with Predictor.load(opened, engine=engine, threads=threads, kernels=kernels) as predictor:
         used = predictor.engine
-        words = f"{used.name} {used.version} ({used.kernels})"
-        checks.append(Check("engine", True, f"loads the model; {len(predictor.labels)} labels for as many outputs"))
-        if golden is None or info is None:
-            checks.append(Check("golden samples", True, "none in this bundle: only hashes were checked"))
-            return VerifyReport(name, opened.sha256, words, tuple(checks))
-        tolerance = _tolerance(info, used)
-        inputs = [prepare(frame, opened.manifest.preprocess) for frame in golden.raw]
-        outputs = np.concatenate([predictor.run(x) for x in inputs])
-    steps = distance_steps(outputs, golden.own_outputs, opened.manifest)
-    same = outputs.argmax(axis=1) == golden.own_outputs.argmax(axis=1)
-    checks.append(_preprocessing_check(inputs, golden))
-    checks.append(_steps_check(steps, tolerance, info, words))
-    checks.append(_top1_check(same, golden, tolerance, opened.manifest))
-    wanted = _float_outputs(golden, opened.manifest)
-    return VerifyReport(
-        bundle=name,
-        sha256=opened.sha256,
-        engine=words,
-        checks=tuple(checks),
-        golden_samples=len(inputs),
-        steps_max=_finite(steps),
-        top1_agreement=float(same.mean()),
-        float_steps_max=_finite(_float_steps(outputs, wanted, golden, opened.manifest)),
-        float_top1_agreement=float((outputs.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
-    )
+        checks = (
+            Check("files", True, f"{len(opened.manifest.files)} files are as they were written"),
+            Check("engine", True, f"loads the model; {len(predictor.labels)} labels for as many outputs"),
+        )
+        report = VerifyReport(name, opened.sha256, f"{used.name} {used.version} ({used.kernels})", checks)
+        if golden is None:
+            check = Check("golden samples", True, "none in this bundle: only hashes were checked")
+            return replace(report, checks=(*checks, check))
+        return _with_golden(report, predictor, golden)
 
 
 def distance_steps(got: NDArray[np.generic], wanted: NDArray[np.generic], manifest: Manifest) -> NDArray[np.float64]:
@@ -90,14 +74,45 @@ def distance_steps(got: NDArray[np.generic], wanted: NDArray[np.generic], manife
     return steps
 
 
+def _with_golden(report: VerifyReport, predictor: Predictor, golden: Golden) -> VerifyReport:
+    manifest = predictor.bundle.manifest
+    tolerance = _tolerance(manifest, predictor.engine)
+    inputs = [prepare(frame, manifest.preprocess) for frame in golden.raw]
+    outputs = np.concatenate([predictor.run(x) for x in inputs])
+    steps = distance_steps(outputs, golden.own_outputs, manifest)
+    same = outputs.argmax(axis=1) == golden.own_outputs.argmax(axis=1)
+    wanted = _float_outputs(golden, manifest)
+    return replace(
+        report,
+        checks=(
+            *report.checks,
+            _preprocessing_check(inputs, golden),
+            _steps_check(steps, tolerance, manifest, report.engine),
+            _top1_check(same, golden, tolerance, manifest),
+        ),
+        golden_samples=len(inputs),
+        steps_max=_finite(steps),
+        top1_agreement=float(same.mean()),
+        float_steps_max=_finite(_float_steps(outputs, wanted, golden, manifest)),
+        float_top1_agreement=float((outputs.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
+    )
+
+
 def _float_step(wanted: NDArray[np.generic]) -> float:
     largest = float(np.abs(wanted.astype(np.float64)).max())
     return largest / 256 if largest > 0 else 1.0
 
 
-def _tolerance(info: GoldenInfo, engine: Engine) -> int:
+def _tolerance(manifest: Manifest, engine: Engine) -> int:
+    info = _info(manifest)
     same = (info.engine, info.engine_version, info.kernels) == (engine.name, engine.version, engine.kernels)
     return info.same_kernels_tolerance_steps if same else info.tolerance_steps
+
+
+def _info(manifest: Manifest) -> GoldenInfo:
+    if manifest.golden is None:
+        raise BundleError("golden samples: expected the manifest to describe them")
+    return manifest.golden
 
 
 def _preprocessing_check(inputs: list[NDArray[np.uint8]], golden: Golden) -> Check:
@@ -107,7 +122,8 @@ def _preprocessing_check(inputs: list[NDArray[np.uint8]], golden: Golden) -> Che
     return Check("preprocessing", True, f"{len(inputs)} golden samples become the same pixels, bit for bit")
 
 
-def _steps_check(steps: NDArray[np.float64], tolerance: int, info: GoldenInfo, words: str) -> Check:
+def _steps_check(steps: NDArray[np.float64], tolerance: int, manifest: Manifest, words: str) -> Check:
+    info = _info(manifest)
     largest = float(steps.max())
     detail = f"at most {largest:.4g} steps from the recorded outputs, {tolerance} allowed"
     if largest > tolerance:

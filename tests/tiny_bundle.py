@@ -93,8 +93,10 @@ class _Graph:
         return bytes(builder.Output())
 
 
-def model_content(*, scores_in_graph: bool = False, classes: int = len(LABELS), op: int | None = None) -> bytes:
-    """Return a .tflite; `op` replaces the fully connected layer's operator code."""
+def model_content(
+    *, scores_in_graph: bool = False, classes: int = len(LABELS), op: int | None = None, custom_op: str | None = None
+) -> bytes:
+    """Return a .tflite; `op` or `custom_op` replaces the fully connected layer's operator code."""
     types, ops, options = schema.TensorType, schema.BuiltinOperator, schema.BuiltinOptions
     graph = _Graph()
     pixels = graph.tensor("pixels", (1, SIDE_PX, SIDE_PX, 3), types.UINT8, PIXEL.scale, PIXEL.zero_point)
@@ -112,8 +114,12 @@ def model_content(*, scores_in_graph: bool = False, classes: int = len(LABELS), 
     kernel = graph.tensor("kernel", (classes, POOLED), types.INT8, WEIGHT_SCALE, 0, data=weights(classes))
     logits = graph.tensor("logits", (1, classes), types.INT8, LOGIT.scale, LOGIT.zero_point)
     dense = schema.FullyConnectedOptionsT()
-    code = ops.FULLY_CONNECTED if op is None else op
-    graph.op(code, [flat, kernel, -1], logits, options.FullyConnectedOptions, dense)
+    if custom_op is not None:
+        graph.op(ops.CUSTOM, [flat, kernel], logits)
+        graph.codes[-1].customCode = custom_op
+    else:
+        code = ops.FULLY_CONNECTED if op is None else op
+        graph.op(code, [flat, kernel, -1], logits, options.FullyConnectedOptions, dense)
     if not scores_in_graph:
         return graph.content([pixels], [logits])
     real = graph.tensor("real", (1, classes), types.FLOAT32)

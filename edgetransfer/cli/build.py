@@ -83,7 +83,9 @@ def build(
     console.emit(report, as_json=as_json)
 
 
-@click.command(epilog=console.example("edgetransfer plan photos/ --device pi_zero_2_w --backbone mobilenet_v2"))
+@click.command(
+    epilog=console.example("edgetransfer plan photos/ --device raspberry_pi_zero_2w --backbone mobilenet_v2")
+)
 @build_options
 @console.json_option
 @console.quiet_option
@@ -92,6 +94,7 @@ def plan(options: BuildOptions, as_json: bool, quiet: bool) -> None:
 
     Looks at the photos and at the device, trains nothing and writes nothing. Takes the options of build.
     """
+    extras.require("image")
     from edgetransfer.pipeline.build import plan_build
 
     with _working(quiet, kept="nothing was written"):
@@ -171,5 +174,5 @@ class _Exported:
 def _working(quiet: bool, *, kept: str = _KEPT) -> Iterator[Progress]:
     """Give a watcher; meanwhile libraries cannot print on standard output, and Ctrl-C is answered with `kept`."""
     console.interrupted_keeps(kept)
-    with console.libraries_to_stderr(), progress(quiet=quiet) as watcher:
+    with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         yield watcher

@@ -43,7 +43,7 @@ def read_normalisation(ctx: click.Context, parameter: click.Parameter, value: st
         scale, zero_point = 0.0, 0
     if not 0 < scale < float("inf") or not 0 <= zero_point <= 255:
         raise click.BadParameter(
-            f"{value!r}: expected SCALE,ZERO_POINT, a number above 0 and a pixel value from 0 to 255, such as 1/127,127",
+            f"{value!r}: expected a number above 0 and a pixel value from 0 to 255, such as 1/127,127",
             ctx,
             parameter,
         )
@@ -102,11 +102,17 @@ def build_options(function: Command) -> Command:
         own = {name: given.pop(name) for name in list(given) if name not in names}
         return function(options=_collect(**given), **own)
 
+    its_own = _parameters(function)
     command: Command = with_options
     for decorate in reversed(_SHARED):
         command = decorate(command)
-    names = {parameter.name for parameter in vars(command)["__click_params__"]}
+    names = _parameters(command) - its_own
     return command
+
+
+def _parameters(function: Command) -> set[str | None]:
+    """Return the names of the parameters that click's decorators have given `function` so far."""
+    return {parameter.name for parameter in vars(function).get("__click_params__", ())}
 
 
 def _collect(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from edgetransfer.cli import console
+from edgetransfer.cli.progress import progress
 
 if TYPE_CHECKING:
+    from edgetransfer.models.weights import WeightStatus
     from edgetransfer.spec.backbone import BackboneSpec
     from edgetransfer.spec.device import Device
 
@@ -80,9 +82,68 @@ def recipes(as_json: bool) -> None:
     click.echo(console.table(rows))
 
 
+@click.group(cls=console.Group, epilog=console.example("edgetransfer weights list"))
+def weights() -> None:
+    """List pretrained weights, or fetch them."""
+
+
+@weights.command("list", epilog=console.example("edgetransfer weights list"))
+@console.json_option
+def list_weight_files(as_json: bool) -> None:
+    """List the published weights, and which of them are on this machine."""
+    from edgetransfer.models.weights import list_weights
+
+    found = list_weights()
+    if as_json:
+        console.emit_json({"weights": [status.to_json() for status in found]})
+        return
+    rows = [["backbone", "file", "MB", "licence", "checked by", "where"]]
+    click.echo(console.table(rows + [_weight_row(status) for status in found]))
+
+
+@weights.command(
+    "fetch",
+    epilog=console.example(
+        "edgetransfer weights fetch efficientnet_lite1",
+        "edgetransfer weights fetch mobilenet_v3_small --file weights_mobilenet_v3_small_224_0.75_float_no_top_v2.h5",
+    ),
+)
+@click.argument("name")
+@click.option("--file", "file_name", metavar="FILE",
+              help="One of the files that 'edgetransfer weights list' shows. [default: the usual size's]")  # fmt: skip
+@console.json_option
+@console.quiet_option
+def fetch_weights(name: str, file_name: str | None, as_json: bool, quiet: bool) -> None:
+    """Put pretrained weights into the cache, to build with them without a network.
+
+    NAME is a backbone. The cache folder is the one that edgetransfer doctor names; it can be copied elsewhere.
+    """
+    from edgetransfer.errors import UnknownNameError
+    from edgetransfer.models.weights import fetch, list_weights
+
+    files = {status.file.name: status.file for status in list_weights([name])}
+    if file_name is not None and file_name not in files:
+        raise UnknownNameError(f"weight file of {name}", file_name, files)
+    console.interrupted_keeps("no half-fetched file is left")
+    with console.standard_output_kept(), progress(quiet=quiet) as watcher:
+        watcher.stage(f"fetching the weights of {name} (bytes)")
+        path = fetch(name, None if file_name is None else files[file_name], progress=watcher.step)
+    if as_json:
+        console.emit_json({"backbone": name, "path": str(path)})
+    else:
+        click.echo(str(path))
+
+
+def _weight_row(status: WeightStatus) -> list[str]:
+    size_bytes = status.file.size_bytes
+    size = "?" if size_bytes is None else f"{size_bytes / 1e6:.1f}"
+    where = "not here" if status.path is None else str(status.path)
+    return [status.backbone, status.file.name, size, status.file.licence, status.checked_by, where]
+
+
 def _device_row(device: Device) -> list[str]:
     recipes = dict.fromkeys(recipe for engine in device.engines for recipe in engine.recipes)
-    budget = f"{device.max_model_bytes / 2**20:g} MiB"
+    budget = f"{device.max_model_bytes / 1e6:g} MB"
     counts = [str(device.cores), str(device.threads), budget]
     return [device.slug, device.name, device.device_class, *counts, ", ".join(recipes)]
 

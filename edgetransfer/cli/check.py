@@ -75,6 +75,7 @@ def evaluate(
     Gives accuracy with its 95 % interval, precision, recall and F1 per class, the confusion matrix and the
     expected calibration error.
     """
+    extras.require("image")
     if float_run is not None:
         extras.require("train")
     from edgetransfer.data import load_dataset
@@ -82,9 +83,10 @@ def evaluate(
     from edgetransfer.spec.bundle import Bundle
 
     opened = Bundle.load(bundle)
-    with console.libraries_to_stderr(), progress(quiet=quiet) as watcher:
+    with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
         dataset = load_dataset(data, seed=seed, progress=watcher.step, workers=workers)
+        watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)
         watcher.stage(f"evaluating the bundle ({split} split)")
         report = evaluate_bundle(opened, dataset, split, engine=engine, workers=workers, progress=watcher.step)

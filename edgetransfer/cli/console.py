@@ -100,22 +100,17 @@ def interrupted_keeps(what: str) -> None:
 
 
 @contextmanager
-def libraries_to_stderr() -> Iterator[None]:
+def standard_output_kept() -> Iterator[None]:
     """Send what libraries and their children print on standard output to standard error, C++ included."""
     sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
     try:
-        saved: int | None = os.dup(1)
-    except OSError:  # standard output is closed
-        saved = None
-    try:
-        if saved is not None:
-            os.dup2(2, 1)
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        if saved is not None:
-            os.dup2(saved, 1)
-            os.close(saved)
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def log_to_stderr() -> None:
@@ -181,7 +176,9 @@ def _internal(error: Exception) -> str:
 
 
 def _list_problems(error: DataError) -> None:
-    for problem in error.problems[:MAX_PROBLEMS]:
+    """Print the problems that the message does not already name."""
+    problems = [problem for problem in error.problems if problem not in str(error)]
+    for problem in problems[:MAX_PROBLEMS]:
         click.echo(f"  {one_line(problem)}", err=True)
-    if len(error.problems) > MAX_PROBLEMS:
-        click.echo(f"  ... and {len(error.problems) - MAX_PROBLEMS} more", err=True)
+    if len(problems) > MAX_PROBLEMS:
+        click.echo(f"  ... and {len(problems) - MAX_PROBLEMS} more", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -88,11 +89,29 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
-    # The libraries below talk on standard error, in C++ as well; who wants to hear them sets these or --debug.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "--debug" not in sys.argv[1:2] and not sys.warnoptions:
-        warnings.simplefilter("ignore")
+    _open_closed_streams()
+    if "--debug" not in sys.argv[1:2]:
+        _hush_libraries()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label must not stop a terminal that cannot show it
     cli(prog_name="edgetransfer")
+
+
+def _open_closed_streams() -> None:
+    """Give a stream that the caller closed to nowhere, so that no other file becomes descriptor 1 or 2."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False))
+
+
+def _hush_libraries() -> None:
+    """Keep what libraries say, in Python's warnings and in C++, away from our lines; --debug shows it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    # LiteRT announces its delegates on descriptor 2 and cannot be told not to, so Python's stream moves elsewhere.
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

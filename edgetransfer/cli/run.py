@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgetransfer.cli import console
+from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath
 from edgetransfer.errors import EngineError, InputError
 
@@ -48,6 +48,7 @@ def run(
     FILES are images, folders (searched for images, below as well), or - for one image on standard input. What
     cannot be read is told on standard error, the others go on, and the exit code is 1.
     """
+    extras.require("image")
     from edgetransfer.runtime.predictor import Predictor
 
     results = []

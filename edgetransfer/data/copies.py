@@ -57,8 +57,7 @@ def find_leaks(sha256s: Sequence[str], grey: NDArray[np.uint8], splits: Sequence
     found: dict[tuple[int, int], tuple[int, Kind]] = {}
     leaking = np.zeros((len(sha256s), len(SPLITS)), bool)
 
-    def note(i: int, j: int, kind: Kind) -> None:
-        inner, outer = (i, j) if rank[i] < rank[j] else (j, i)
+    def note(inner: int, outer: int, kind: Kind) -> None:
         found.setdefault((inner, int(rank[outer])), (outer, kind))
         leaking[inner, rank[outer]] = True
 
@@ -69,15 +68,17 @@ def find_leaks(sha256s: Sequence[str], grey: NDArray[np.uint8], splits: Sequence
         for other_rank, j in holders[sha256].items():
             if other_rank > rank[i]:
                 note(i, j, "exact")
+    # The last split comes first: one photo there then settles all its copies in the earlier ones at once.
+    order: Indices = np.argsort(-rank, kind="stable")
 
-    def across(i: int, others: Indices) -> Indices:
-        known = np.where(rank[others] > rank[i], leaking[i, rank[others]], leaking[others, rank[i]])
-        unknown: Indices = others[(rank[others] != rank[i]) & ~known]
-        return unknown
+    def earlier_and_new(i: int, others: Indices) -> Indices:
+        at, outer = order[others], rank[order[i]]
+        chosen: Indices = others[(rank[at] < outer) & ~leaking[at, outer]]
+        return chosen
 
-    for i, copies in _near(grey, across):
-        for j in copies.tolist():
-            note(i, j, "near")
+    for i, copies in _near(grey[order], earlier_and_new):
+        for inner in order[copies].tolist():
+            note(inner, int(order[i]), "near")
     return sorted((inner, outer, kind) for (inner, _), (outer, kind) in found.items())
 
 

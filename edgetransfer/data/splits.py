@@ -57,7 +57,7 @@ def assign(
     order = [split for split in reversed(SPLITS) if split in shares]
     problems = [
         f"class {label!r}: expected at least {len(order)} photos that are no copies of one another "
-        f"(for {', '.join(reversed(order))}), got {len(by_class.get(label, []))}"
+        f"(for {' and '.join(reversed(order))}), got {len(by_class.get(label, []))}"
         for label in sorted(set(labels))
         if len(by_class.get(label, [])) < len(order)
     ]

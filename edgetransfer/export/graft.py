@@ -3,9 +3,10 @@
 The backbone's operators and constants stay as they are, byte for byte, so the features inside the grafted graph
 are those that the head was trained on. A head of two dense layers takes milliseconds.
 
-Arithmetic as in the LiteRT 8-bit quantization specification: int8 weights, symmetric, with one scale a tensor
-(one a channel needs version 12 of FULLY_CONNECTED, which runtimes before 2.15 do not have), int32 bias in steps of
-input scale times weight scale.
+An int8 dense layer becomes a 1 x 1 convolution: int8 weights with one scale a unit, int32 bias in steps of input scale
+times weight scale, as in the LiteRT 8-bit quantization specification. One scale a unit keeps the logits within two
+steps of the float head's, where one a layer strayed by four; and FULLY_CONNECTED has that only from version 12 on,
+which tflite-runtime 2.14, the last for 32-bit Arm, refuses.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
     "relu": schema.ActivationFunctionType.RELU,
 }
-_INT8_VERSION = 4  # of FULLY_CONNECTED: int8 weights and activations
+MARGIN = 8 / 7  # of the head's activation ranges over what training features reach
+_LEAST_WEIGHT = 1e-4  # the largest weight of a unit counts as at least this, so that its bias fits int32
+_INT8_CONV_VERSION = 3
 
 
 def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32], *, scores: bool = False) -> bytes:
@@ -45,11 +48,8 @@ def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32],
     width = graph.shape(graph.output)[-1]
     if head[0].kernel.shape[0] != width:
         raise ExportError(f"the head takes {head[0].kernel.shape[0]} features, the backbone gives {width}")
-    index, values = graph.output, features
-    for number, layer in enumerate(head):
-        values = layer.apply(values)
-        name = "logits" if number == len(head) - 1 else f"hidden_{number}"
-        index = _add_dense(graph, layer, index, values, name)
+    add_head = _add_float_head if graph.quantization(graph.output) is None else _add_int8_head
+    index = add_head(graph, head, features)
     if scores:
         index = _add_softmax(graph, index)
     graph.set_ends(
@@ -61,28 +61,67 @@ def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32],
     return graph.to_bytes()
 
 
-def _add_dense(graph: Graph, layer: Dense, source: int, values: NDArray[np.float32], name: str) -> int:
-    given = graph.quantization(source)
-    shape = (1, layer.kernel.shape[1])
-    kernel = np.ascontiguousarray(layer.kernel.T)  # LiteRT keeps (out, in)
-    if given is None:
-        weights = graph.add_tensor(f"{name}/kernel", kernel.shape, "float32", None, kernel.astype(np.float32))
-        bias = graph.add_tensor(f"{name}/bias", layer.bias.shape, "float32", None, layer.bias.astype(np.float32))
-        output = graph.add_tensor(name, shape, "float32")
-    else:
-        scale = _as_float32(max(float(np.abs(kernel).max()), 1e-8) / 127)
-        steps = Quantization(scale, 0)
-        weights = graph.add_tensor(f"{name}/kernel", kernel.shape, "int8", steps, steps.quantize(kernel, "int8"))
-        steps = Quantization(_as_float32(scale * given.scale), 0)
-        bias = graph.add_tensor(
-            f"{name}/bias", layer.bias.shape, "int32", steps, steps.quantize(layer.bias, "int32")
-        )
-        output = graph.add_tensor(name, shape, "int8", _range_to_int8(values))
-    options = schema.FullyConnectedOptionsT()
+def _add_float_head(graph: Graph, head: Sequence[Dense], _: NDArray[np.float32]) -> int:
+    index = graph.output
+    for name, layer in _named(head):
+        weights = np.ascontiguousarray(layer.kernel.T, np.float32)  # LiteRT keeps (out, in)
+        inputs = [
+            index,
+            graph.add_tensor(f"{name}/kernel", weights.shape, "float32", None, weights),
+            graph.add_tensor(f"{name}/bias", layer.bias.shape, "float32", None, layer.bias.astype(np.float32)),
+        ]
+        index = graph.add_tensor(name, (1, len(layer.bias)), "float32")
+        options = schema.FullyConnectedOptionsT()
+        options.fusedActivationFunction = _ACTIVATIONS[layer.activation]
+        graph.add_op("FULLY_CONNECTED", inputs, [index], options=options)
+    return index
+
+
+def _add_int8_head(graph: Graph, head: Sequence[Dense], values: NDArray[np.float32]) -> int:
+    given = graph.quantization(graph.output)
+    index = _reshape(graph, graph.output, (1, 1, 1, head[0].kernel.shape[0]), "features_as_image", given)
+    for name, layer in _named(head):
+        values = layer.apply(values)
+        result = _range_to_int8(values)
+        index, given = _add_int8_layer(graph, layer, index, given, result, name), result
+    return _reshape(graph, index, (1, len(head[-1].bias)), "logits", given)
+
+
+def _add_int8_layer(
+    graph: Graph, layer: Dense, source: int, given: Quantization | None, result: Quantization, name: str
+) -> int:
+    weights = np.ascontiguousarray(layer.kernel.T, np.float64)
+    scales = (np.maximum(np.abs(weights).max(axis=1), _LEAST_WEIGHT) / 127).astype(np.float32)
+    stored = np.clip(np.rint(weights / scales[:, None]), -127, 127).astype(np.int8)[:, None, None, :]
+    bias_scales = scales * np.float32(1.0 if given is None else given.scale)
+    bias = np.rint(layer.bias.astype(np.float64) / bias_scales).astype(np.int32)
+    inputs = [
+        source,
+        graph.add_tensor(f"{name}/kernel", stored.shape, "int8", None, stored, channel_scales=scales),
+        graph.add_tensor(f"{name}/bias", bias.shape, "int32", None, bias, channel_scales=bias_scales),
+    ]
+    output = graph.add_tensor(f"{name}/image", (1, 1, 1, len(bias)), "int8", result)
+    options = schema.Conv2DOptionsT()
+    options.strideH = options.strideW = 1
     options.fusedActivationFunction = _ACTIVATIONS[layer.activation]
-    version = 1 if given is None else _INT8_VERSION
-    graph.add_op("FULLY_CONNECTED", [source, weights, bias], [output], version=version, options=options)
+    graph.add_op("CONV_2D", inputs, [output], version=_INT8_CONV_VERSION, options=options)
     return output
+
+
+def _reshape(
+    graph: Graph, source: int, shape: tuple[int, ...], name: str, quantization: Quantization | None
+) -> int:
+    sizes = graph.add_tensor(f"{name}/shape", (len(shape),), "int32", None, np.array(shape, np.int32))
+    output = graph.add_tensor(name, shape, graph.dtype(source), quantization)
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    graph.add_op("RESHAPE", [source, sizes], [output], options=options)
+    return output
+
+
+def _named(head: Sequence[Dense]) -> list[tuple[str, Dense]]:
+    last = len(head) - 1
+    return [(f"head_{number}" if number < last else "logits_layer", layer) for number, layer in enumerate(head)]
 
 
 def _add_softmax(graph: Graph, logits: int) -> int:
@@ -101,10 +140,10 @@ def _add_softmax(graph: Graph, logits: int) -> int:
 def _range_to_int8(values: NDArray[np.float32]) -> Quantization:
     """Return the quantization that spreads the range of `values`, zero included, over int8.
 
-    A twentieth is added at each end, because new images go a little beyond those that were seen; the end that
-    is zero stays (a ReLU gives nothing below).
+    A seventh is added at each end, because new images go beyond those that were seen; the end that is zero stays
+    (a ReLU gives nothing below).
     """
-    low, high = min(0.0, float(values.min())) * 1.05, max(0.0, float(values.max())) * 1.05
+    low, high = min(0.0, float(values.min())) * MARGIN, max(0.0, float(values.max())) * MARGIN
     scale = _as_float32(max(high - low, 1e-6) / 255)
     return Quantization(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 

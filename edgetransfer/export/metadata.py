@@ -65,7 +65,7 @@ def _model_metadata(name: str, licence: str) -> bytes:
     scores = _tensor(builder, "scores", _FEATURE, _table(builder, 0, {}), [], [_labels_file(builder)])
     subgraph = _table(
         builder,
-        3,
+        4,
         {2: _vector(builder, [image]), 3: _vector(builder, [scores])},
     )
     root = _table(
@@ -85,7 +85,7 @@ def _model_metadata(name: str, licence: str) -> bytes:
 def _tensor(
     builder: Any, name: str, kind: int, properties: int, units: Sequence[int], files: Sequence[int]
 ) -> int:
-    content = _table(builder, 2, {1: properties}, {0: lambda: builder.PrependUint8Slot(0, kind, 0)})
+    content = _table(builder, 3, {1: properties}, {0: lambda: builder.PrependUint8Slot(0, kind, 0)})
     fields = {0: builder.CreateString(name), 3: content}
     if units:
         fields[4] = _vector(builder, units)

@@ -114,7 +114,7 @@ def resolve_plan(options: BuildOptions) -> Plan:
         options.recipe,
         device,
         alpha=resolved.alpha,
-        input_px=resolved.input_px,
+        input_px=resolved.height_px,
         alternatives=others,
     )
 

@@ -132,8 +132,13 @@ class Graph:
         dtype: str,
         quantization: Quantization | None = None,
         values: NDArray[Any] | None = None,
+        *,
+        channel_scales: NDArray[np.float32] | None = None,
     ) -> int:
-        """Append a tensor and return its index; `values` make it a constant."""
+        """Append a tensor and return its index; `values` make it a constant.
+
+        `channel_scales` are one scale for each index of axis 0, with zero point 0, instead of `quantization`.
+        """
         buffer = schema.BufferT()
         if values is not None:
             buffer.data = _as_bytes(values)
@@ -145,6 +150,10 @@ class Graph:
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.scale = [quantization.scale]
             tensor.quantization.zeroPoint = [quantization.zero_point]
+        if channel_scales is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [float(scale) for scale in channel_scales]
+            tensor.quantization.zeroPoint = [0] * len(channel_scales)
         self.subgraph.tensors.append(tensor)
         return len(self.subgraph.tensors) - 1
 

@@ -139,7 +139,7 @@ def _open(content: bytes, draft_px: int | None) -> Any:
     except _pil("Image").DecompressionBombError as error:
         raise InputError(f"{_too_large('its header')} ({error})") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        raise InputError(f"unreadable or truncated {name}: {error or type(error).__name__}") from error
+        raise InputError(f"truncated or damaged {name}: {error or type(error).__name__}") from error
     _check_size(image.size)
     if name in ("PNG", "WebP") and getattr(image, "is_animated", False):
         raise InputError(f"an animated {name} is not a photo: convert one frame to JPEG or PNG")
@@ -198,7 +198,7 @@ def _upright(image: Any) -> Any:
     except InputError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        raise InputError(f"truncated or damaged: {error or type(error).__name__}") from error
+        raise InputError(f"truncated or damaged {image.format or 'image'}: {error or type(error).__name__}") from error
 
 
 def _rgb(image: Any) -> Any:

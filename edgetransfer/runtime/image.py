@@ -13,7 +13,8 @@ rectangle of (H, W) px:
    With i = floor(b) and w = 128 * (b - i) the result is (box[i] * (128 - w) + box[i + 1] * w + 64) >> 7;
    first along the rows, then along the columns.
 
-Against a real-valued area resize the three roundings cost at most 1.5 of 255 beyond what bilinear itself differs.
+The three roundings of values cost at most 1.5 of 255, rounding positions at most 1 more per axis. Beside Pillow's
+antialiased bilinear resize the difference on a photo is 1 of 255 on average, 6 for 99 % of the values.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from edgetransfer.spec.preprocess import ImageInput
 
 _WEIGHT_BITS = 7  # 255 << 7 still fits uint16, the narrowest and so fastest type
 _ONE = 1 << _WEIGHT_BITS
-_KEPT_BYTES = 4 * 1024 * 1024  # of scratch memory per thread and purpose: enough for frames of 1920 x 1080
+_KEPT_BYTES = 4 * 1024 * 1024  # of scratch memory per thread and purpose; only sizes above 1000 px need more
+_BLOCK_BYTES = (
+    256 * 1024
+)  # of sums at a time: they stay in the second-level cache, and large photos need no more memory
 
 
 def prepare(image: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.uint8]:
@@ -154,12 +158,10 @@ def _axis(size: int, target: int) -> _Axis:
     boxes = size // factor
     start = (size - boxes * factor) // 2
     denominator = 2 * target * factor
-    # In Python's integers: no product here can overflow, whatever the size.
-    positions = [
-        (((2 * j + 1) * size - 2 * target * start - target * factor) * 2 * _ONE + denominator) // (2 * denominator)
-        for j in range(target)
-    ]
-    clamped = np.clip(np.array(positions, np.int64), 0, (boxes - 1) * _ONE)
+    # In 64 bits: frames of up to 2**20 px and targets of up to 2**12 px stay far below the limit.
+    positions = (2 * np.arange(target, dtype=np.int64) + 1) * size - 2 * target * start - target * factor
+    steps = (positions * 2 * _ONE + denominator) // (2 * denominator)
+    clamped = np.clip(steps, 0, (boxes - 1) * _ONE)
     low = clamped >> _WEIGHT_BITS
     weight = (clamped & (_ONE - 1)).astype(np.uint16)
     return _Axis(
@@ -191,10 +193,15 @@ def _resize(rows: NDArray[np.uint8], plan: _Plan) -> NDArray[np.uint8]:
     down, across = plan.down, plan.across
     area = down.factor * across.factor
     dtype = next(t for t in (np.uint16, np.uint32, np.uint64) if area * 256 <= np.iinfo(t).max)  # sum and rounding
-    sums = _window_sums(_row_sums(rows, down, dtype), across.factor, dtype)
-    shape = (sums.shape[0], 3 * across.target)
-    left = _means(sums, across.low, area, _scratch.array("left", shape, sums.dtype.type))
-    right = _means(sums, across.high, area, _scratch.array("right", shape, sums.dtype.type))
+    shape = (down.boxes, 3 * across.target)
+    left, right = (_scratch.array(side, shape, np.uint16) for side in ("left", "right"))
+    block = max(1, _BLOCK_BYTES // (rows.shape[1] * np.dtype(dtype).itemsize)) if area > 1 else down.boxes
+    for first in range(0, down.boxes, block):
+        last = min(first + block, down.boxes)
+        source = rows[down.start + first * down.factor : down.start + last * down.factor]
+        sums = _window_sums(_row_sums(source, down.factor, dtype), across.factor, dtype)
+        _means(sums, across.low, area, left[first:last])
+        _means(sums, across.high, area, right[first:last])
     narrow = _blend(left, right, across.weight_low, across.weight_high)
     shape = (down.target, shape[1])
     above = np.take(narrow, down.low, axis=0, out=_scratch.array("above", shape, np.uint16), mode="clip")
@@ -205,15 +212,14 @@ def _resize(rows: NDArray[np.uint8], plan: _Plan) -> NDArray[np.uint8]:
     return result
 
 
-def _row_sums(rows: NDArray[np.uint8], down: _Axis, dtype: type[Any]) -> NDArray[Any]:
+def _row_sums(rows: NDArray[np.uint8], factor: int, dtype: type[Any]) -> NDArray[Any]:
     """Return the sums of `factor` neighbouring rows, (boxes, w * 3)."""
-    if down.factor == 1:
+    if factor == 1:
         return rows
-    stop = down.start + down.boxes * down.factor
-    sums = _scratch.array("rows", (down.boxes, rows.shape[1]), dtype)
-    np.add(rows[down.start : stop : down.factor], rows[down.start + 1 : stop : down.factor], out=sums, dtype=dtype)
-    for offset in range(2, down.factor):
-        np.add(sums, rows[down.start + offset : stop : down.factor], out=sums)
+    sums = _scratch.array("rows", (len(rows) // factor, rows.shape[1]), dtype)
+    np.add(rows[::factor], rows[1::factor], out=sums, dtype=dtype)
+    for offset in range(2, factor):
+        np.add(sums, rows[offset::factor], out=sums)
     return sums
 
 
@@ -244,15 +250,19 @@ def _shifted_sum(one: NDArray[Any], other: NDArray[Any], shift: int, purpose: st
     return out
 
 
-def _means(sums: NDArray[Any], columns: NDArray[np.intp], area: int, out: NDArray[Any]) -> NDArray[np.uint16]:
-    picked = np.take(sums, columns, axis=1, out=out, mode="clip")
+def _means(sums: NDArray[Any], columns: NDArray[np.intp], area: int, out: NDArray[np.uint16]) -> None:
+    """Write the means of the windows that begin at `columns` to `out`, half rounded up."""
+    same = sums.dtype == np.uint16
+    picked = out if same else _scratch.array("picked", out.shape, sums.dtype.type)
+    np.take(sums, columns, axis=1, out=picked, mode="clip")
     if area > 1:
         np.add(picked, picked.dtype.type(area // 2), out=picked)
         if area & (area - 1) == 0:
             np.right_shift(picked, picked.dtype.type(area.bit_length() - 1), out=picked)
         else:
             np.floor_divide(picked, picked.dtype.type(area), out=picked)
-    return picked.astype(np.uint16, copy=False)
+    if not same:
+        np.copyto(out, picked, casting="unsafe")
 
 
 def _blend(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +69,9 @@ class Predictor:
         bundle = path if isinstance(path, Bundle) else Bundle.load(path)
         bundle.check_model()
         name = engine or ENGINE_OF_FORMAT[bundle.manifest.format]
-        return cls(bundle, open_engine(name, bundle.model_path, threads=threads, kernels=kernels))
+        return cls(
+            bundle, open_engine(name, f"{bundle.folder}/{bundle.manifest.model.file}", threads=threads, kernels=kernels)
+        )
 
     @property
     def bundle(self) -> Bundle:
@@ -141,7 +142,7 @@ class Predictor:
 
     def _open_engine(self) -> Engine:
         if self._engine is None:
-            raise EngineError(f"predictor of bundle {str(self._bundle.path)!r}: is closed; load it again")
+            raise EngineError(f"predictor of bundle {self._bundle.folder!r}: is closed; load it again")
         return self._engine
 
 
@@ -149,6 +150,8 @@ def _pixels(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         pixels: NDArray[np.uint8] = image
         return pixels
+    from pathlib import Path
+
     from edgetransfer.runtime.files import read_image
 
     return read_image(Path(image) if isinstance(image, os.PathLike) else image)
@@ -161,11 +164,11 @@ def _check_engine(bundle: Bundle, engine: Engine) -> None:
     if expected != got:
         engine.close()
         raise BundleError(
-            f"bundle {str(bundle.path)!r}: manifest says the model has {expected}, it has {got}; build it again"
+            f"bundle {bundle.folder!r}: manifest says the model has {expected}, it has {got}; build it again"
         )
     stated, found = model.output.quantization, engine.output.quantization
     if stated != found:
         engine.close()
         raise BundleError(
-            f"bundle {str(bundle.path)!r}: manifest says the output means {stated}, the model {found}; build it again"
+            f"bundle {bundle.folder!r}: manifest says the output means {stated}, the model {found}; build it again"
         )

@@ -32,7 +32,9 @@ def _root() -> Path:
         try:
             folder = Path(own).expanduser()
         except RuntimeError as trouble:
-            raise CacheError(f"EDGETRANSFER_CACHE={own!r}: the home folder is unknown; give an absolute path") from trouble
+            raise CacheError(
+                f"EDGETRANSFER_CACHE={own!r}: the home folder is unknown; give an absolute path"
+            ) from trouble
         if not folder.is_absolute():
             raise CacheError(f"EDGETRANSFER_CACHE: expected an absolute path, got {own!r}")
         return folder

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import DataError
 from edgetransfer.models.trained import Dense, apply_head
+
+if TYPE_CHECKING:
+    from edgetransfer.models.heads.single_label import Candidate
 
 Progress = Callable[[int, int], None]
 
@@ -35,13 +38,13 @@ class HeadOptions:
 
     hidden: tuple[int, ...] = (0, 128)
     dropouts: tuple[float, ...] = (0.3, 0.5)
-    weight_decays: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    weight_decays: tuple[float, ...] = (1e-3, 3e-3)
     label_smoothing: float = 0.1
     balance: bool = False
-    epochs: int = 60
-    patience: int = 15
+    epochs: int = 40
+    patience: int = 10
     batch_size: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     seed: int = 0
 
 
@@ -79,11 +82,7 @@ def fit(
         raise DataError(f"label number {int(np.argmin(counts))} has no training example")
     scaling = _Scaling.of(train[0])
     tables = [scaling.apply(train[0]), scaling.apply(val[0])]
-    sizes = sorted(set(options.hidden))
-    found: list[_Trained] = []
-    for number, hidden in enumerate(sizes):
-        search = _Search(tables, (train[1], val[1]), counts, options, hidden)
-        found += search.run(_shifted(progress, number, len(sizes)))
+    found = _Search(tables, (train[1], val[1]), counts, options).run(progress)
     best = max(found, key=lambda one: one.rank)
     return Fit(scaling.fold_into(best.head), best.row(), tuple(one.row() for one in found))
 
@@ -116,9 +115,7 @@ class _Scaling:
 class _Trained:
     """A candidate as it was in its best epoch on the validation split."""
 
-    hidden: int
-    dropout: float
-    weight_decay: float
+    choice: Candidate
     head: tuple[Dense, ...]
     accuracy: float
     loss: float
@@ -126,39 +123,38 @@ class _Trained:
     @property
     def rank(self) -> tuple[float, ...]:
         """Larger is better: accuracy, then loss, then the smaller head and the stronger decay."""
-        return (self.accuracy, -self.loss, -self.hidden, self.weight_decay)
+        return (self.accuracy, -self.loss, -self.choice.hidden, self.choice.weight_decay)
 
     def row(self) -> dict[str, float]:
         return {
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            "weight_decay": self.weight_decay,
+            "hidden": self.choice.hidden,
+            "dropout": self.choice.dropout,
+            "weight_decay": self.choice.weight_decay,
             "val_accuracy": self.accuracy,
             "val_loss": self.loss,
         }
 
 
 class _Search:
-    """All candidates with one size of hidden layer, in one Keras model."""
+    """All candidates, in one Keras model."""
 
-    def __init__(
-        self, tables: list[Any], labels: tuple[Any, Any], counts: Any, options: HeadOptions, hidden: int
-    ) -> None:
+    def __init__(self, tables: list[Any], labels: tuple[Any, Any], counts: Any, options: HeadOptions) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
 
         from edgetransfer.models.heads import single_label
 
-        self._home, self._keras, self._options, self._hidden = single_label, keras, options, hidden
+        self._home, self._keras, self._options = single_label, keras, options
         self._tables, self._labels = tables, labels
         self._candidates = [
-            single_label.Candidate(dropout, decay)
+            single_label.Candidate(hidden, dropout, decay)
+            for hidden in sorted(set(options.hidden))
             for dropout in sorted(set(options.dropouts))
             for decay in sorted(set(options.weight_decays))
         ]
         keras.utils.set_random_seed(options.seed)
         self._model = single_label.build_candidates(
-            tables[0].shape[1], len(counts), self._candidates, hidden=hidden, seed=options.seed
+            tables[0].shape[1], len(counts), self._candidates, seed=options.seed
         )
         weights = len(labels[0]) / (len(counts) * counts) if options.balance else np.ones(len(counts))
         self._class_weights = weights.astype(np.float32)
@@ -200,18 +196,11 @@ class _Search:
         for number, candidate in enumerate(self._candidates):
             head = self._home.candidate_head(weights, divmod(number, len(set(self._options.weight_decays))))
             accuracy, loss = _score(apply_head(head, self._tables[1]), self._labels[1])
-            now = _Trained(self._hidden, candidate.dropout, candidate.weight_decay, head, accuracy, loss)
+            now = _Trained(candidate, head, accuracy, loss)
             before = self._best[number]
             if before is None or now.rank > before.rank:
                 self._best[number], improved = now, True
         return improved
-
-
-def _shifted(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """Return a callback for part `number` of `parts` that reports on the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(number * total + done, parts * total)
 
 
 def _score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:

@@ -87,7 +87,8 @@ def test_every_exif_orientation_is_made_upright(kind: str, orientation: int) -> 
     content = encode(np.ascontiguousarray(stored), kind, exif=exif, **options)
     got = read_image(content)
     assert got.shape == upright.shape
-    np.testing.assert_allclose(got[8:-8:8, 8:-8:8], upright[8:-8:8, 8:-8:8], atol=40)
+    corners = np.ix_([4, -4], [4, -4])  # far from the borders, where JPEG blurs colours
+    np.testing.assert_allclose(got[corners], upright[corners], atol=8)
     thumbnail = read_thumbnail(content, 16)
     assert (thumbnail.width_px, thumbnail.height_px) == (64, 48)
     np.testing.assert_array_equal(read_image(Image.open(io.BytesIO(content))), got)
@@ -159,7 +160,8 @@ def test_cmyk_jpegs_and_tiffs_become_rgb() -> None:
     cmyk = Image.fromarray(quadrants()).convert("CMYK")
     np.testing.assert_array_equal(read_image(encode(cmyk, "TIFF")), quadrants())
     got = read_image(encode(cmyk, "JPEG", quality=95))
-    np.testing.assert_allclose(got[4:-4:8, 4:-4:8], quadrants()[4:-4:8, 4:-4:8], atol=8)
+    corners = np.ix_([4, -4], [4, -4])
+    np.testing.assert_allclose(got[corners], quadrants()[corners], atol=8)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -227,10 +229,9 @@ def test_a_truncated_image_is_refused_in_full_in_draft_and_as_thumbnail(
         read_image(cut)
     with pytest.raises(InputError, match=r"truncated"):
         read_image(cut, draft_px=64)
+    warnings.simplefilter("ignore")  # what the scan does: a cut TIFF warns before it fails (pytest undoes it)
     with pytest.raises(InputError, match=r"truncated"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the scan does: a cut TIFF warns before it fails
-            read_thumbnail(cut, 16)
+        read_thumbnail(cut, 16)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -241,10 +242,12 @@ def test_flipped_bytes_never_give_anything_but_a_photo_or_one_clear_error(kind: 
         hurt = bytearray(content)
         for at in rng.integers(0, min(len(hurt), 400), 3):
             hurt[at] = rng.integers(0, 256)
+        outcome: object
         try:
-            assert read_image(bytes(hurt)).ndim == 3
+            outcome = read_image(bytes(hurt)).ndim
         except InputError as error:
-            assert str(error).startswith("image: ")
+            outcome = str(error)[:7]
+        assert outcome in (3, "image: ")
 
 
 def test_a_gif_is_refused_with_advice(tmp_path: Path) -> None:
@@ -270,9 +273,9 @@ def test_animations_are_refused(kind: str) -> None:
         (b"\x00\x00\x00\x18ftypavif" + bytes(30), "AVIF is not read here"),
         (b"%PDF-1.4", "PDF is not read here"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "expected JPEG"),
-        (b"RIFF\x00\x00\x00\x00WEBP", "unreadable or truncated WebP"),
+        (b"RIFF\x00\x00\x00\x00WEBP", "truncated or damaged WebP"),
         (b"\xff\xd8\xff", "truncated"),
-        (b"BM", "unreadable or truncated BMP"),
+        (b"BM", "truncated or damaged BMP"),
     ],
 )
 def test_what_is_no_photo_is_named(content: bytes, message: str) -> None:
@@ -324,7 +327,7 @@ def test_a_png_whose_text_unpacks_to_gigabytes_is_refused() -> None:
     bomb = b"Comment\x00\x00" + zlib.compress(bytes(20_000_000))
     good = png_of(struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0), zlib.compress(b"\x00\x00"))
     chunk = struct.pack(">I", len(bomb)) + b"zTXt" + bomb + struct.pack(">I", zlib.crc32(b"zTXt" + bomb))
-    with pytest.raises(InputError, match="unreadable or truncated PNG"):
+    with pytest.raises(InputError, match="truncated or damaged PNG"):
         read_image(good[:33] + chunk + good[33:])
 
 

@@ -145,7 +145,7 @@ def test_a_manifest_that_is_none_is_refused_in_one_line(bundle, content):
 def test_a_number_that_is_none_is_refused(bundle, number):
     path = bundle.path / "manifest.json"
     path.write_text(path.read_text().replace('"temperature": 1.0', f'"temperature": {number}'))
-    with pytest.raises(BundleError, match="not JSON|finite"):
+    with pytest.raises(BundleError, match=r"not JSON|finite"):
         Bundle.load(bundle.path)
 
 
@@ -244,7 +244,8 @@ def header(shape: str, descr: str = "'|u1'") -> bytes:
     "content",
     [
         b"", b"PK\x03\x04", npz(), npz(raw_0=b"not an array"), npz(raw_0=header("(1000000, 1000000, 3)")),
-        npz(raw_0=header("(-5, 3)")), npz(raw_0=header("(2,)", "'|O'") + b"cos\nsystem\n"), npz(raw_0=header("(9,)") + b"12"),
+        npz(raw_0=header("(-5, 3)")), npz(raw_0=header("(2,)", "'|O'") + b"cos\nsystem\n"),
+        npz(raw_0=header("(9,)") + b"12"),
         npz(raw_0=header("__import__('os')")), npz(raw_0=b"\x93NUMPY\x03\x00\xff\xff\xff\xff{"),
     ],
 )  # fmt: skip
@@ -300,8 +301,7 @@ def test_a_full_disk_or_ctrl_c_leaves_the_old_bundle_whole(bundle, monkeypatch, 
         raise error
 
     monkeypatch.setattr(os, "fsync", fail)
-    expected = (OutputError, "make room") if isinstance(error, OSError) else (KeyboardInterrupt, "")
-    with pytest.raises(expected[0], match=expected[1]):
+    with pytest.raises((OutputError, KeyboardInterrupt), match="make room" if isinstance(error, OSError) else "^$"):
         write_bundle(bundle.path, tiny.manifest(device="pi"), FILES, force=True)
     monkeypatch.undo()
     assert Bundle.load(bundle.path) == bundle

@@ -8,7 +8,7 @@ that it quantizes well and stays small.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import WeightsError
 from edgetransfer.models.backbones._torch_file import read_tensors
+from edgetransfer.models.backbones._weight_file import load_into
 from edgetransfer.spec.preprocess import Normalisation
 
 NORMALISATION = Normalisation(scale=1 / 128, zero_point=127)
@@ -71,18 +72,32 @@ def build(width: float, depth: float, height_px: int, width_px: int) -> Any:
 
 
 def load(model: Any, path: Path, width: float, depth: float) -> Any:
-    """Return `model`, made by `build`, with the weights of the PyTorch file at `path`.
+    """Return `model`, made by `build`, with the weights in `path`: the published PyTorch file, or one of Keras.
 
     Raises:
         WeightsError: the file cannot be read, or is that of another network.
     """
+    if path.suffix not in (".pth", ".pt"):
+        load_into(model, path)
+        return model
+    _load_torch(model, path, _names(width, depth))
+    return model
+
+
+def classifier(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return kernel (1280, 1000) and bias (1000,) of the ImageNet classifier in the PyTorch file at `path`."""
+    tensors = read_tensors(path.read_bytes(), f"weights {path}")
+    return tensors["_fc.weight"].T, tensors["_fc.bias"]
+
+
+def _load_torch(model: Any, path: Path, names: Sequence[tuple[str, str]]) -> None:
     try:
         content = path.read_bytes()
     except OSError as trouble:
         raise WeightsError(f"weights {path}: cannot be read ({trouble.strerror})") from trouble
     tensors = read_tensors(content, f"weights {path}")
     try:
-        for torch_name, layer_name in _names(width, depth):
+        for torch_name, layer_name in names:
             layer = model.get_layer(layer_name)
             for variable, value in zip(layer.weights, _layer_weights(tensors, torch_name, layer_name), strict=True):
                 if variable.shape != value.shape:
@@ -93,13 +108,6 @@ def load(model: Any, path: Path, width: float, depth: float) -> Any:
                 variable.assign(value)
     except KeyError as trouble:
         raise WeightsError(f"weights {path}: has no tensor {trouble}; it is the file of another network") from trouble
-    return model
-
-
-def classifier(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return kernel (1280, 1000) and bias (1000,) of the ImageNet classifier in the PyTorch file at `path`."""
-    tensors = read_tensors(path.read_bytes(), f"weights {path}")
-    return tensors["_fc.weight"].T, tensors["_fc.bias"]
 
 
 def _blocks(width: float, depth: float) -> list[_Block]:

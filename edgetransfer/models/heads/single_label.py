@@ -20,8 +20,13 @@ from edgetransfer.models.trained import Dense
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One choice of what the validation split decides: `dropout` rate and `weight_decay` (L2 penalty)."""
+    """One choice of what the validation split decides.
 
+    `hidden` is the size of the hidden layer (0: a linear head), `dropout` a rate, `weight_decay` the factor of an
+    L2 penalty.
+    """
+
+    hidden: int
     dropout: float
     weight_decay: float
 
@@ -43,50 +48,59 @@ class CandidateDecay(keras.regularizers.Regularizer):  # type: ignore[misc]  # k
         return {"factors": self.factors}
 
 
-def build_candidates(
-    features: int, classes: int, candidates: Sequence[Candidate], *, hidden: int, seed: int
-) -> keras.Model:
+def build_candidates(features: int, classes: int, candidates: Sequence[Candidate], *, seed: int) -> keras.Model:
     """Return one model that holds a head for every candidate: (n, features) -> (n, candidates, classes) logits.
 
-    Candidates must be ordered by dropout; those with one rate share the dropped features. `hidden` is the size of
-    the hidden layer, 0 for a linear head.
+    Candidates of one size and dropout stand together, in the order of `groups`, and share the dropped features.
     """
     inputs = keras.Input((features,), name="features")
     outputs = []
-    for number, rate in enumerate(sorted({candidate.dropout for candidate in candidates})):
-        decays = [candidate.weight_decay for candidate in candidates if candidate.dropout == rate]
-        dropped = keras.layers.Dropout(rate, seed=seed + number, name=f"dropout_{number}")(inputs)
+    for number, ((hidden, rate), decays) in enumerate(groups(candidates).items()):
+        x = keras.layers.Dropout(rate, seed=seed + number, name=f"dropout_{number}")(inputs)
+        equation = "bd,dkc->bkc"
         if hidden:
-            middle = _dense("bd,dkh->bkh", hidden, decays, f"hidden_{number}", seed, activation="relu")(dropped)
-            outputs.append(_second("bkh,hkc->bkc", classes, decays, f"logits_{number}", seed)(middle))
-        else:
-            outputs.append(_dense("bd,dkc->bkc", classes, decays, f"logits_{number}", seed)(dropped))
+            x = _dense("bd,dkh->bkh", hidden, decays, f"hidden_{number}", seed, "relu")(x)
+            equation = "bkh,hkc->bkc"
+        outputs.append(_dense(equation, classes, decays, f"logits_{number}", seed)(x))
     joined = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(axis=1, name="candidates")(outputs)
     return keras.Model(inputs, joined, name="candidates")
 
 
-def _dense(equation: str, size: int, decays: list[float], name: str, seed: int, activation: str | None = None) -> Any:
+def groups(candidates: Sequence[Candidate]) -> dict[tuple[int, float], list[float]]:
+    """Return the weight decays of the candidates by (hidden, dropout), in order of first appearance."""
+    found: dict[tuple[int, float], list[float]] = {}
+    for candidate in candidates:
+        found.setdefault((candidate.hidden, candidate.dropout), []).append(candidate.weight_decay)
+    return found
+
+
+def _dense(
+    equation: str, size: int, decays: list[float], name: str, seed: int, activation: str | None = None
+) -> keras.layers.Layer:
     return keras.layers.EinsumDense(
         equation,
         output_shape=(len(decays), size),
-        bias_axes="kh" if "h" in equation else "kc",
+        bias_axes=equation[-2:],
         activation=activation,
         kernel_regularizer=CandidateDecay(decays),
-        # Zeros are a fine start for a linear head (the problem is convex) and treat all candidates alike.
-        kernel_initializer=keras.initializers.GlorotUniform(seed) if activation else "zeros",
+        kernel_initializer=_SameForAll(seed),
         name=name,
     )
 
 
-def _second(equation: str, size: int, decays: list[float], name: str, seed: int) -> Any:
-    return keras.layers.EinsumDense(
-        equation,
-        output_shape=(len(decays), size),
-        bias_axes="kc",
-        kernel_regularizer=CandidateDecay(decays),
-        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
-        name=name,
-    )
+class _SameForAll(keras.initializers.Initializer):  # type: ignore[misc]  # keras has no types
+    """Glorot's uniform start, the same for every candidate, so that only the choices differ."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        wide, candidates, narrow = shape
+        one = keras.initializers.GlorotUniform(self.seed)((wide, narrow), dtype)
+        return keras.ops.repeat(one[:, None, :], candidates, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed}
 
 
 def summed_cross_entropy(label_smoothing: float, class_weights: NDArray[np.float32]) -> Any:
@@ -108,7 +122,7 @@ def candidate_head(weights: dict[str, NDArray[np.float32]], place: tuple[int, in
 
     Args:
         weights: The candidates' weights by name, from `named_weights`.
-        place: (number of the dropout group, position within it).
+        place: (number of the group, position within it).
     """
     group, position = place
     layers = []

@@ -26,14 +26,13 @@ class SingleLabelResult:
 
 def decode(logits: NDArray[np.float32], task: Task) -> SingleLabelResult:
     """Return the result that (C,) real logits stand for; of equal logits the first label wins."""
-    return decode_scores(to_scores(logits, task), task)
+    # By the logits: rounding in the softmax can make equal what was not.
+    return _result(to_scores(logits, task), int(logits.argmax()), task)
 
 
 def decode_scores(scores: NDArray[np.floating[Any]], task: Task) -> SingleLabelResult:
     """Return the result of (C,) scores that the graph computed itself; the temperature is in them already."""
-    best = int(scores.argmax())
-    values = scores.tolist()
-    return SingleLabelResult(task.labels[best], values[best], dict(zip(task.labels, values, strict=True)))
+    return _result(scores, int(scores.argmax()), task)
 
 
 def to_scores(logits: NDArray[np.float32], task: Task) -> NDArray[np.float64]:
@@ -42,3 +41,8 @@ def to_scores(logits: NDArray[np.float32], task: Task) -> NDArray[np.float64]:
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     scores: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     return scores
+
+
+def _result(scores: NDArray[np.floating[Any]], best: int, task: Task) -> SingleLabelResult:
+    values = scores.tolist()
+    return SingleLabelResult(task.labels[best], values[best], dict(zip(task.labels, values, strict=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from pathlib import Path
+import os
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
@@ -47,7 +47,9 @@ class Engine(Protocol):
         """Let go of the model's memory; `run` must not be called any more."""
 
 
-def open_engine(name: str, model: Path | bytes, *, threads: int = 1, kernels: Kernels = "default") -> Engine:
+def open_engine(
+    name: str, model: str | os.PathLike[str] | bytes, *, threads: int = 1, kernels: Kernels = "default"
+) -> Engine:
     """Return the engine `name` with `model` loaded.
 
     Args:

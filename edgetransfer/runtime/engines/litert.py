@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ except ImportError as _newer_missing:
         raise ImportError(f"neither ai-edge-litert ({_newer_missing}) nor tflite-runtime ({_older_missing})") from None
 
 
-def open_model(model: Path | bytes, *, threads: int, kernels: Kernels) -> Engine:
+def open_model(model: str | os.PathLike[str] | bytes, *, threads: int, kernels: Kernels) -> Engine:
     """Return LiteRT with `model` loaded and its tensors allocated.
 
     Raises:
@@ -45,8 +45,8 @@ class _LiteRT:
 
     name = "litert"
 
-    def __init__(self, model: Path | bytes, *, threads: int, kernels: Kernels) -> None:
-        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    def __init__(self, model: str | os.PathLike[str] | bytes, *, threads: int, kernels: Kernels) -> None:
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
         resolver = OpResolverType.BUILTIN_REF if kernels == "reference" else OpResolverType.AUTO
         try:
             interpreter = Interpreter(**source, num_threads=threads, experimental_op_resolver_type=resolver)
@@ -93,8 +93,8 @@ def _kernel_set(kernels: Kernels) -> str:
     return f"{'xnnpack' if _DISTRIBUTION == 'ai-edge-litert' else 'builtin'}-{platform.machine()}"
 
 
-def _refusal(model: Path | bytes, error: Exception) -> str:
-    what = "model" if isinstance(model, bytes) else repr(str(model))
+def _refusal(model: str | os.PathLike[str] | bytes, error: Exception) -> str:
+    what = "model" if isinstance(model, bytes) else repr(os.fspath(model))
     text = " ".join(str(error).split())
     words = text.lower()
     hint = ""
