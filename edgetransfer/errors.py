@@ -21,7 +21,6 @@ one line and exits with 1.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -53,6 +52,8 @@ class UnknownNameError(EdgetransferError, LookupError):
     """Nothing of that kind has this name; the message suggests the nearest one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
+        import difflib  # here, for it costs every start of the runtime and is needed only now
+
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,3 +66,19 @@ def pictures() -> NDArray[np.uint8]:
             top, left = (int(rng.integers(0, size - 64)) for size in photo.shape[:2])
             patches.append(photo[top : top + 64 : 2, left : left + 64 : 2])
     return np.stack(patches)
+
+
+@pytest.fixture(scope="session")
+def photos() -> ModuleType:
+    """The helper `tests/photos.py`, which writes small folders of real photographs."""
+    return _load("photos")
+
+
+def _load(name: str) -> ModuleType:
+    # Tests are imported without a package of their own, so a helper is loaded by its path.
+    spec = importlib.util.spec_from_file_location(f"edgetransfer_tests_{name}", ROOT / "tests" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

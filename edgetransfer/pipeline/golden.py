@@ -77,7 +77,8 @@ def record(
         engine_version=default.version,
         kernels=default.kernels,
         tolerance_steps=max(2, 2 * _steps_apart(own, other)),
-        same_kernels_tolerance_steps=0,
+        # Integers repeat exactly; float sums may differ in the last bits between processors with one kernel set.
+        same_kernels_tolerance_steps=1 if own.dtype == np.float32 else 0,
     )
     hashes = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in prepared)
     recorded = Golden(golden.frames, hashes, _softmax(logits) if scores else logits, own)
