@@ -97,8 +97,8 @@ def plan(options: BuildOptions, as_json: bool, quiet: bool) -> None:
     extras.require("image")
     from edgetransfer.pipeline.build import plan_build
 
-    with _working(quiet, kept="nothing was written"):
-        report = plan_build(options)
+    with _working(quiet, kept="nothing was written") as watcher:
+        report = plan_build(options, watcher=watcher)
     console.emit(report, as_json=as_json)
 
 

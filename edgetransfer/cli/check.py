@@ -85,7 +85,7 @@ def evaluate(
     opened = Bundle.load(bundle)
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
-        dataset = load_dataset(data, seed=seed, progress=watcher.step, workers=workers)
+        dataset = load_dataset(data, seed=seed, for_training=False, progress=watcher.step, workers=workers)
         watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)
         watcher.stage(f"evaluating the bundle ({split} split)")

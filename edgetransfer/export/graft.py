@@ -108,9 +108,7 @@ def _add_int8_layer(
     return output
 
 
-def _reshape(
-    graph: Graph, source: int, shape: tuple[int, ...], name: str, quantization: Quantization | None
-) -> int:
+def _reshape(graph: Graph, source: int, shape: tuple[int, ...], name: str, quantization: Quantization | None) -> int:
     sizes = graph.add_tensor(f"{name}/shape", (len(shape),), "int32", None, np.array(shape, np.int32))
     output = graph.add_tensor(name, shape, graph.dtype(source), quantization)
     options = schema.ReshapeOptionsT()

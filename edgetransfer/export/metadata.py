@@ -19,10 +19,10 @@ from ai_edge_litert import schema_py_generated as schema
 from edgetransfer.quantize.flatbuffer import Graph
 
 LABELS = "labels.txt"
-_TENSOR_AXIS_LABELS = 2     # AssociatedFileType
-_FEATURE, _IMAGE = 1, 2     # ContentProperties
-_NORMALISATION = 1          # ProcessUnitOptions
-_RGB = 1                    # ColorSpaceType
+_TENSOR_AXIS_LABELS = 2  # AssociatedFileType
+_FEATURE, _IMAGE = 1, 2  # ContentProperties
+_NORMALISATION = 1  # ProcessUnitOptions
+_RGB = 1  # ColorSpaceType
 _MIN_PARSER_VERSION = "1.0.0"
 
 
@@ -82,9 +82,7 @@ def _model_metadata(name: str, licence: str) -> bytes:
     return bytes(builder.Output())
 
 
-def _tensor(
-    builder: Any, name: str, kind: int, properties: int, units: Sequence[int], files: Sequence[int]
-) -> int:
+def _tensor(builder: Any, name: str, kind: int, properties: int, units: Sequence[int], files: Sequence[int]) -> int:
     content = _table(builder, 3, {1: properties}, {0: lambda: builder.PrependUint8Slot(0, kind, 0)})
     fields = {0: builder.CreateString(name), 3: content}
     if units:

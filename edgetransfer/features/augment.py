@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.preprocess import ImageInput
 
-LEAST_AREA = 0.5          # of the image that a crop keeps
-COLOUR = 0.25             # brightness, contrast and saturation change by at most this factor
-ERASE_CHANCE = 0.25       # of the views have a rectangle painted over (random erasing, Zhong et al. 2017)
+LEAST_AREA = 0.5  # of the image that a crop keeps
+COLOUR = 0.25  # brightness, contrast and saturation change by at most this factor
+ERASE_CHANCE = 0.25  # of the views have a rectangle painted over (random erasing, Zhong et al. 2017)
 ERASE_AREA = (0.02, 0.2)  # of the image, as in that paper's lower half
 
 

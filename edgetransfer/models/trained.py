@@ -108,7 +108,7 @@ class TrainedModel:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             if int(about["run_schema"]) > RUN_SCHEMA:
                 raise BundleError(f"{folder}: made by a newer edgetransfer; pip install -U edgetransfer")
-            with np.load(folder / "run.npz", allow_pickle=False) as archive:
+            with np.load(io.BytesIO((folder / "run.npz").read_bytes()), allow_pickle=False) as archive:
                 arrays = dict(archive)
             return cls(
                 description=about["description"],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.data import Dataset
-from edgetransfer.errors import ExportError
+from edgetransfer.errors import ExportError, OutputError
 from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
 from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
 from edgetransfer.features.extract import View, extract, model_input
@@ -86,7 +86,9 @@ class BuildReport:
             return ""
         val, test = reports.get("val"), reports.get("test")
         cells = [f"{report.accuracy:.1%}" if report else "-" for report in (val, test)]
-        interval = "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
+        interval = (
+            "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
+        )
         return f"{name:<14}{cells[0]:>12}{cells[1]:>10}   {interval}"
 
     def _cost(self) -> list[str]:
@@ -121,10 +123,13 @@ def build(
     """
     watcher = watcher or Silent()
     run = run or output.with_name(output.name.removesuffix(".bundle") + ".run")
-    for path in (output, run):
-        training.refuse_existing(path, force=force)
+    if run.resolve() == output.resolve():
+        raise OutputError(f"output {str(output)!r}: the run would go there too; end --output in .bundle or give --run")
+    training.refuse_existing(output, holds="manifest.json", force=force)
+    training.refuse_existing(run, holds="run.json", force=force)
     stages = training.Training(options, watcher)
     trained, report, dataset = stages.run(run)
+    stages.save(trained, run, unfinished=True)  # an interruption from here on leaves a run without its bundle
     exported: dict[str, EvalReport] = {}
 
     def measure(bundle: Bundle) -> dict[str, SplitMetric]:
@@ -150,6 +155,7 @@ def build(
     verified = verify(bundle)
     if not verified.passed:
         raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
+    (run / training.UNFINISHED).unlink()
     watcher.stage("profiling")
     return BuildReport(bundle, report, exported, floats, verified, profile(bundle, seconds=0.5))
 

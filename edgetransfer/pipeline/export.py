@@ -18,6 +18,7 @@ from edgetransfer.export.metadata import add_metadata
 from edgetransfer.models.trained import TrainedModel, apply_head
 from edgetransfer.pipeline.golden import record
 from edgetransfer.pipeline.options import GoldenKind, Silent, Watcher
+from edgetransfer.pipeline.train import refuse_existing
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.bundle import MODEL_FILE, Bundle, write_bundle
@@ -58,6 +59,7 @@ def export(
         OutputError: `output` exists or cannot be written.
         ExportError: the graph does not hold what it promises.
     """
+    refuse_existing(output, holds="manifest.json", force=force)
     trained = TrainedModel.load(run)
     return write(
         trained, output, golden=golden, scores_in_graph=scores_in_graph, force=force, watcher=watcher or Silent()
@@ -98,8 +100,8 @@ def _assemble(
     islands = float_islands(model) if recipe.needs_calibration else []
     if islands:
         raise ExportError(
-            f"recipe {recipe.name!r} left ops in floats: {', '.join(islands)}; this backbone cannot be int8 throughout, "
-            "try recipe float16 or dynamic_int8"
+            f"recipe {recipe.name!r} left ops in floats: {', '.join(islands)}; this backbone cannot be int8 "
+            "throughout, try recipe float16 or dynamic_int8"
         )
     backbone = about["backbone"]
     model = add_metadata(model, name=name, labels=task.labels, licence=backbone["licence"])
@@ -108,7 +110,9 @@ def _assemble(
     info = None
     if kind != "none":
         if kind not in trained.golden:
-            raise RecipeError(f"golden samples {kind!r}: the run was trained with --golden {about['golden']}; train again")
+            raise RecipeError(
+                f"golden samples {kind!r}: the run was trained with --golden {about['golden']}; train again"
+            )
         samples, info = record(model, trained, kind, spec, scores=scores)
         files[info.file] = samples.to_bytes()
     licences, texts = _licences(backbone)
@@ -177,9 +181,7 @@ def _head_alone(trained: TrainedModel) -> bytes:
     deployed = Graph.read(trained.deployed)
     features = deployed.output
     graph.subgraph.operators = graph.subgraph.operators[len(deployed.ops()) :]
-    graph.set_ends(
-        input_index=features, input_name="features", output_index=graph.output, output_name="logits"
-    )
+    graph.set_ends(input_index=features, input_name="features", output_index=graph.output, output_name="logits")
     return graph.to_bytes()
 
 

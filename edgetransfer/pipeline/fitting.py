@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Dataset, Sample
 from edgetransfer.features.extract import View, extract
 from edgetransfer.pipeline.options import Watcher
-from edgetransfer.spec.preprocess import FITS, ImageInput
+from edgetransfer.spec.preprocess import FITS, Fit, ImageInput
 
 MOST_IMAGES = 600  # of each split: the three ways differ by points where they differ, not by tenths
 _PENALTIES = (1e-3, 1e-2, 1e-1)  # of the quick head, relative to the features' mean square
@@ -19,7 +19,7 @@ _PENALTIES = (1e-3, 1e-2, 1e-1)  # of the quick head, relative to the features' 
 
 def choose_fit(
     graph: bytes, dataset: Dataset, spec: ImageInput, *, workers: int | None, watcher: Watcher
-) -> tuple[ImageInput, dict[str, float]]:
+) -> tuple[ImageInput, dict[Fit, float]]:
     """Return `spec` with the fit that does best on the validation split, and each fit's accuracy there.
 
     A ridge classifier on at most MOST_IMAGES of each split judges; of equals "squash" wins, which keeps the whole
@@ -31,8 +31,9 @@ def choose_fit(
     some = {name: _first(dataset.split(name)) for name in ("train", "val")}
     number = {label: index for index, label in enumerate(dataset.labels)}
     labels = {name: np.array([number[s.label] for s in chosen]) for name, chosen in some.items()}
-    accuracy: dict[str, float] = {}
-    for done, fit in enumerate(("squash", *(fit for fit in FITS if fit != "squash"))):
+    accuracy: dict[Fit, float] = {}
+    order: list[Fit] = ["squash", *(fit for fit in FITS if fit != "squash")]
+    for done, fit in enumerate(order):
         tables = {
             name: extract(graph, [View(s) for s in chosen], replace(spec, fit=fit), workers=workers).real
             for name, chosen in some.items()

@@ -97,7 +97,8 @@ def _steps_apart(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    scores: NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return scores
 
 
 def _shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

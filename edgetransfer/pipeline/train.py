@@ -25,11 +25,13 @@ from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.quantize.plan import make_plan, plan_as_text
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.device import load_device
-from edgetransfer.spec.preprocess import ImageInput, Normalisation
+from edgetransfer.spec.preprocess import Fit, ImageInput, Normalisation
 from edgetransfer.spec.recipe import Plan
 from edgetransfer.spec.task import Task
-from edgetransfer.train.fit import Fit, HeadOptions, fit
+from edgetransfer.train.fit import Fit as HeadFit
+from edgetransfer.train.fit import HeadOptions, fit
 
+UNFINISHED = "unfinished"  # marks the run of a build that has not ended; the next one may replace it
 LOCAL_FILE = "local.json"  # where the backbone lies on this machine; part of no hash
 RANGE_FEATURES = 512  # training features that set the ranges of the head's activations
 
@@ -64,7 +66,7 @@ class TrainReport:
     chosen: Mapping[str, float]
     candidates: tuple[Mapping[str, float], ...]
     fit: str
-    fit_accuracy: Mapping[str, float]
+    fit_accuracy: Mapping[Fit, float]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -94,14 +96,14 @@ class TrainReport:
         return "\n".join(lines)
 
 
-def plan_build(options: BuildOptions) -> PlanReport:
+def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> PlanReport:
     """Return what `build` would do; looks at the data, trains nothing.
 
     Raises:
         EdgetransferError: what cannot be built, and why.
     """
     plan = resolve_plan(options)
-    return PlanReport(plan, _dataset(options, Silent()).report)
+    return PlanReport(plan, _dataset(options, watcher or Silent()).report)
 
 
 def resolve_plan(options: BuildOptions) -> Plan:
@@ -125,14 +127,30 @@ def train(options: BuildOptions, run: Path, *, force: bool = False, watcher: Wat
     Raises:
         EdgetransferError: bad data, a plan that cannot be carried out, an output that exists.
     """
-    refuse_existing(run, force=force)
-    return Training(options, watcher or Silent()).run(run)[1]
+    refuse_existing(run, holds="run.json", force=force)
+    training = Training(options, watcher or Silent())
+    trained, report, _ = training.run(run)
+    training.save(trained, run)
+    return report
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Refuse to write over `path` unless forced, before any work is done."""
-    if path.exists() and not force:
+def refuse_existing(path: Path, *, holds: str, force: bool) -> None:
+    """Refuse to write over `path`, before any work is done.
+
+    Args:
+        path: The folder to write.
+        holds: The file that says what it is: "manifest.json" or "run.json".
+        force: Allow it where the folder is of that kind, is empty, or was left by an interrupted build.
+
+    Raises:
+        OutputError: something is there.
+    """
+    if not path.exists() or (path / UNFINISHED).is_file():
+        return
+    if not force:
         raise OutputError(f"output {str(path)!r}: exists already; choose another name or add --force to replace it")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / holds).is_file()):
+        raise OutputError(f"output {str(path)!r}: has no {holds}, so --force does not replace it; choose another name")
 
 
 def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
@@ -153,16 +171,25 @@ class Training:
         self.options, self.watcher = options, watcher
         self.plan = resolve_plan(options)
 
+    def save(self, trained: TrainedModel, folder: Path, *, unfinished: bool = False) -> None:
+        """Write the run; `unfinished` marks it as replaceable until its build has ended."""
+        if unfinished:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / UNFINISHED).touch()
+        trained.save(folder)
+        _write_local_choice(folder, self.options.backbone)
+
     def run(self, folder: Path) -> tuple[TrainedModel, TrainReport, Dataset]:
+        """Carry out the stages; `folder` is only named in the report."""
         dataset = _dataset(self.options, self.watcher)
         self.watcher.stage(f"exporting {self.plan.backbone}")
         backbone = float_backbone(self.options.backbone)
         deployed, spec, fit_accuracy = self._deployed(backbone, dataset)
         head_graph = float_graph(backbone) if self.options.head_on == "float" else deployed
-        result, features = self._head(head_graph, dataset, spec, "features")
+        result = self._head(head_graph, dataset, spec, "features")
         float_head = None
         if self.options.float_reference:
-            float_head = self._head(float_graph(backbone), dataset, spec, "float features, for comparison")[0].head
+            float_head = self._head(float_graph(backbone), dataset, spec, "float features, for comparison").head
         frames = {"synthetic": synthetic_frames()} | (
             {"own": own_frames(dataset)} if self.options.golden == "own" else {}
         )
@@ -171,17 +198,15 @@ class Training:
             head=result.head,
             float_head=float_head,
             deployed=deployed,
-            range_features=features,
+            range_features=self._range_features(deployed, dataset, spec),
             golden={kind: float_features(float_graph(backbone), some, spec) for kind, some in frames.items()},
         )
-        trained.save(folder)
-        _write_local_choice(folder, self.options.backbone)
         report = TrainReport(
             folder, self.plan, dataset.report, result.chosen, result.candidates, spec.fit, fit_accuracy
         )
         return trained, report, dataset
 
-    def _deployed(self, backbone: FloatBackbone, dataset: Dataset) -> tuple[bytes, ImageInput, dict[str, float]]:
+    def _deployed(self, backbone: FloatBackbone, dataset: Dataset) -> tuple[bytes, ImageInput, dict[Fit, float]]:
         """Deploy the backbone; unless the user said how images meet the square, try the ways with that graph."""
         train_samples = dataset.split("train")
         spec = ImageInput(backbone.height_px, backbone.width_px, self.options.fit or "squash")
@@ -190,41 +215,39 @@ class Training:
         if self.options.fit is not None:
             return deployed, spec, {}
         self.watcher.stage("choosing how images meet the square")
-        chosen, accuracy = choose_fit(
-            deployed, dataset, spec, workers=self.options.workers, watcher=self.watcher
-        )
+        chosen, accuracy = choose_fit(deployed, dataset, spec, workers=self.options.workers, watcher=self.watcher)
         if chosen != spec:
             deployed = deploy(backbone, self.plan.recipe, train_samples, chosen)
         return deployed, chosen, accuracy
 
-    def _head(
-        self, graph: bytes, dataset: Dataset, spec: ImageInput, title: str
-    ) -> tuple[Fit, NDArray[np.float32]]:
+    def _range_features(self, deployed: bytes, dataset: Dataset, spec: ImageInput) -> NDArray[np.float32]:
+        """Return what the deployed graph gives for some training images, whatever the head was trained on."""
+        views = self._train_views(dataset)
+        some = views[:: max(1, len(views) // RANGE_FEATURES)]
+        return extract(deployed, some, spec, workers=self.options.workers).real
+
+    def _train_views(self, dataset: Dataset) -> list[View]:
+        numbers = range(self.options.augment + 1)
+        return [View(sample, number, self.options.seed) for sample in dataset.split("train") for number in numbers]
+
+    def _head(self, graph: bytes, dataset: Dataset, spec: ImageInput, title: str) -> HeadFit:
         options = self.options
         self.watcher.stage(f"computing {title}")
-        train_views = [
-            View(sample, number, options.seed)
-            for sample in dataset.split("train")
-            for number in range(options.augment + 1)
-        ]
+        train_views = self._train_views(dataset)
         val_views = [View(sample) for sample in dataset.split("val")]
         both = extract(
             graph, [*train_views, *val_views], spec, workers=options.workers, progress=self.watcher.step
         ).real
         tables = (both[: len(train_views)], both[len(train_views) :])
-        labels = [
-            labels_of([view.sample for view in views], dataset.labels) for views in (train_views, val_views)
-        ]
+        labels = [labels_of([view.sample for view in views], dataset.labels) for views in (train_views, val_views)]
         self.watcher.stage("training the head")
-        result = fit(
+        return fit(
             (tables[0], labels[0]),
             (tables[1], labels[1]),
             len(dataset.labels),
             self._head_options(),
             progress=self.watcher.step,
         )
-        step = max(1, len(tables[0]) // RANGE_FEATURES)
-        return result, tables[0][::step].copy()
 
     def _head_options(self) -> HeadOptions:
         asked = self.options
@@ -239,7 +262,7 @@ class Training:
         )
 
     def _description(
-        self, backbone: FloatBackbone, dataset: Dataset, spec: ImageInput, result: Fit
+        self, backbone: FloatBackbone, dataset: Dataset, spec: ImageInput, result: HeadFit
     ) -> dict[str, Any]:
         options = self.options
         device_advice = ("threads", "notes")  # advice for people; not part of what is built

@@ -27,7 +27,9 @@ Ranges = Mapping[str, tuple[float, float]]
 CALIBRATION_IMAGES = 100  # from 16 to 256, the features' cosine to float moved by 0.0001 (MobileNetV2, TrashNet)
 
 
-def calibrate(float_model: bytes, images: NDArray[np.uint8], normalisation: Normalisation) -> dict[str, tuple[float, float]]:
+def calibrate(
+    float_model: bytes, images: NDArray[np.uint8], normalisation: Normalisation
+) -> dict[str, tuple[float, float]]:
     """Return the range of every activation of `float_model` over `images`.
 
     Args:

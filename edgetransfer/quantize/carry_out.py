@@ -25,9 +25,7 @@ from edgetransfer.spec.tensor import Quantization
 _LEAST_WEIGHT = 1e-4
 
 
-def carry_out(
-    float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges | None = None
-) -> bytes:
+def carry_out(float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges | None = None) -> bytes:
     """Return `float_model` with `recipe` carried out and raw pixels, (1, H, W, 3) uint8, as its input.
 
     Args:
@@ -141,5 +139,3 @@ def _same_steps(got: Quantization | None, pixels: Quantization) -> None:
     close = got is not None and abs(got.scale / pixels.scale - 1) < 1e-5 and got.zero_point == pixels.zero_point - 128
     if not close:
         raise ExportError(f"input quantization: expected {pixels} moved by 128, got {got}")
-
-

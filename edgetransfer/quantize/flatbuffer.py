@@ -189,7 +189,7 @@ class Graph:
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         if builtin == schema.BuiltinOperator.CUSTOM:
             return str(code.customCode.decode())
-        return _OP_NAMES[builtin]
+        return str(_OP_NAMES[builtin])
 
     def _opcode(self, name: str, version: int) -> int:
         wanted = _CODES[name]
@@ -199,7 +199,7 @@ class Graph:
                 return index
         code = schema.OperatorCodeT()
         code.builtinCode, code.version = wanted, version
-        code.deprecatedBuiltinCode = min(wanted, 127)   # the field is a byte; larger codes live in builtinCode only
+        code.deprecatedBuiltinCode = min(wanted, 127)  # the field is a byte; larger codes live in builtinCode only
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
 

@@ -118,7 +118,7 @@ def plan_as_text(plan: Plan) -> str:
         ("threads", "not advised: measure" if plan.threads is None else str(plan.threads)),
     ]
     lines = [f"{label:<10}{value}" for label, value in rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in plan.notes)]) + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in plan.notes)])
 
 
 def _check_backbone(backbone: BackboneSpec, alpha: float, input_px: int) -> None:

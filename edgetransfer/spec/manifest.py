@@ -83,7 +83,7 @@ class ModelInfo(NamedTuple):
 
 
 class BackboneInfo(NamedTuple):
-    """The backbone that the model was built from; `weights_sha256` of the published weight file."""
+    """The backbone that the model was built from; `weights_sha256` is the fingerprint of the weights in use."""
 
     name: str
     alpha: float

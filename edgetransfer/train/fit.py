@@ -31,7 +31,8 @@ class HeadOptions:
         balance: Weight the classes by the inverse of their number of examples.
         epochs: At most so many passes over the features.
         patience: Stop when no candidate has improved on the validation split for so many epochs.
-        batch_size: Examples a step.
+        batch_size: Examples a step; 0: an eighth of the examples, within 16 to 256, so that few examples get as
+            many steps as many.
         learning_rate: Adam's, falling to zero along half a cosine.
         seed: Of order and dropout.
     """
@@ -43,7 +44,7 @@ class HeadOptions:
     balance: bool = False
     epochs: int = 40
     patience: int = 10
-    batch_size: int = 256
+    batch_size: int = 0
     learning_rate: float = 5e-3
     seed: int = 0
 
@@ -163,7 +164,8 @@ class _Search:
 
     def run(self, progress: Progress | None) -> list[_Trained]:
         options, keras = self._options, self._keras
-        steps = -(-len(self._labels[0]) // options.batch_size)
+        batch_size = options.batch_size or int(np.clip(len(self._labels[0]) // 8, 16, 256))
+        steps = -(-len(self._labels[0]) // batch_size)
         rate = keras.optimizers.schedules.CosineDecay(options.learning_rate, steps * options.epochs)
         self._model.compile(
             optimizer=keras.optimizers.Adam(rate),
@@ -180,7 +182,7 @@ class _Search:
         self._model.fit(
             self._tables[0],
             self._labels[0],
-            batch_size=options.batch_size,
+            batch_size=batch_size,
             epochs=options.epochs,
             verbose=0,
             callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=look)],

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+
 from edgetransfer.errors import ExportError
 from edgetransfer.export.graft import graft
 from edgetransfer.models.trained import Dense, apply_head
@@ -18,7 +21,7 @@ NORMALISATION = Normalisation(1 / 128, 127)
 def head_of(sizes, seed=0):
     rng = np.random.default_rng(seed)
     layers = []
-    for number, (wide, narrow) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (wide, narrow) in enumerate(itertools.pairwise(sizes)):
         kernel = rng.normal(0, 1 / np.sqrt(wide), (wide, narrow)).astype(np.float32)
         last = number == len(sizes) - 2
         layers.append(Dense(kernel, rng.normal(0, 0.1, narrow).astype(np.float32), "linear" if last else "relu"))
@@ -66,9 +69,7 @@ def test_features_inside_the_grafted_graph_are_bit_equal_to_the_extractors(name,
     merged = graft(deployed[name], head_of((24, 7, 3)), spec.to_real(alone))
     inside = Graph.read(merged)
     backbone = Graph.read(deployed[name])
-    inside.set_ends(
-        input_index=inside.input, input_name="image", output_index=backbone.output, output_name="features"
-    )
+    inside.set_ends(input_index=inside.input, input_name="image", output_index=backbone.output, output_name="features")
     inside.subgraph.operators = inside.subgraph.operators[: len(backbone.ops())]
     assert np.array_equal(outputs(inside.to_bytes(), pictures)[0], alone)
 

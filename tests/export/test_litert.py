@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.errors import ExportError
 from edgetransfer.export.litert import check_builtin_ops, export_backbone, float_islands
 from edgetransfer.quantize.calibrate import calibrate

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.export.metadata import add_metadata, read_labels
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.quantize.flatbuffer import Graph

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.features.augment import augmented
 from edgetransfer.spec.preprocess import ImageInput
 

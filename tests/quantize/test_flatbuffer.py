@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgetransfer.errors import ExportError
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.engines import open_engine
@@ -11,9 +12,7 @@ from edgetransfer.spec.tensor import Quantization
 def test_reading_and_writing_changes_nothing_that_is_computed(small_float, pictures):
     again = Graph.read(small_float).to_bytes()
     pixels = pictures[:1].astype(np.float32)
-    assert np.array_equal(
-        open_engine("litert", small_float).run(pixels), open_engine("litert", again).run(pixels)
-    )
+    assert np.array_equal(open_engine("litert", small_float).run(pixels), open_engine("litert", again).run(pixels))
 
 
 def test_writing_is_repeatable(small_float):

@@ -130,8 +130,8 @@ def lift_front(graph: Graph, model: Any, *, lift: bool) -> Front:
 
 def _augments(op: Any) -> bool:
     """Say whether `op` only varies images in training: keras.layers.Random..., or a nested model of such."""
-    if hasattr(op, "operations"):
-        return all(_augments(inner) for inner in op.operations if type(inner).__name__ != "InputLayer")
+    if hasattr(op, "layers"):
+        return all(_augments(inner) for inner in _inner(op) if type(inner).__name__ != "InputLayer")
     kind = type(op).__name__
     return kind.startswith("Random") or kind == "GaussianNoise"
 
@@ -191,8 +191,13 @@ def _ends_in_pooling(model: Any) -> bool:
 
     if len(model.outputs) != 1 or len(model.output.shape) != 2:
         return False
-    last = model.operations[-1]
+    last = _inner(model)[-1]
     return _pooling_kind(last) is not None or (isinstance(last, keras.Model) and _ends_in_pooling(last))
+
+
+def _inner(model: Any) -> list[Any]:
+    """Return the ops of a nested `model`, the one that gives its output last; a Sequential has only layers."""
+    return list(getattr(model, "operations", None) or model.layers)
 
 
 def _links(part: Any) -> Iterator[str]:

@@ -140,7 +140,9 @@ def test_a_file_cut_anywhere_is_refused():
             read_tensors(whole[:length], "here")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip, as PyTorch writes today", b"\x80\x02K\x01.", b"\x00" * 64])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 a zip, as PyTorch writes today", b"\x80\x02K\x01.", b"\x00" * 64]
+)
 def test_other_files_are_refused(content):
     with pytest.raises(WeightsError, match="legacy PyTorch file"):
         read_tensors(content, "here")
