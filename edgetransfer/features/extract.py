@@ -26,7 +26,8 @@ from edgetransfer.spec.preprocess import ImageInput
 from edgetransfer.spec.tensor import TensorSpec
 
 Progress = Callable[[int, int], None]
-SHARD_ROWS = 256  # what an interruption can lose: well under a second of work
+SHARD_ROWS = 256  # what an interruption can lose: well under a second of work; a multiple of TASK_ROWS
+TASK_ROWS = 8  # views a thread takes at a time, so that handing out work costs nothing beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +122,17 @@ def _computed(
 ) -> Iterator[tuple[list[View], NDArray[Any]]]:
     """Yield the views in runs of SHARD_ROWS with their rows; threads work ahead over the run's edge."""
 
-    def one(view: View) -> NDArray[Any]:
-        row: NDArray[Any] = pool.get().run(model_input(view, spec)[None])[0]
-        return row
+    def some(start: int) -> NDArray[Any]:
+        engine = pool.get()
+        chosen = views[start : min(start + TASK_ROWS, len(views))]
+        return np.concatenate([engine.run(model_input(view, spec)[None]) for view in chosen])
 
     with ThreadPoolExecutor(workers, thread_name_prefix="edgetransfer-features") as threads:
         try:
-            rows = threads.map(one, views)
+            tasks = threads.map(some, range(0, len(views), TASK_ROWS))
             for start in range(0, len(views), SHARD_ROWS):
-                some = list(views[start : start + SHARD_ROWS])
-                yield some, np.stack(list(islice(rows, len(some))))
+                shard = list(views[start : start + SHARD_ROWS])
+                yield shard, np.concatenate(list(islice(tasks, -(-len(shard) // TASK_ROWS))))
         except BaseException:  # Ctrl-C too: what waits is dropped, what is finished stays in the cache
             threads.shutdown(wait=False, cancel_futures=True)
             raise
