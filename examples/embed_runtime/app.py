@@ -139,7 +139,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _opened(source: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    return contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb")  # noqa: PTH123, SIM115
+    return contextlib.nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb")  # noqa: PTH123
 
 
 if __name__ == "__main__":

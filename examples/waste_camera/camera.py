@@ -1,7 +1,8 @@
 """On the device: looks at frames and says which flap to open, once it is sure.
 
 Frames come from a folder, in the order of their names, as a camera program writes them; `frames` is the one function
-to change for another source: whatever it yields goes to `Predictor.predict`, paths and (H, W, 3) uint8 RGB arrays alike.
+to change for another source: whatever it yields goes to `Predictor.predict`, paths and (H, W, 3) uint8 RGB arrays
+alike.
 """
 
 from __future__ import annotations
