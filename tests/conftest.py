@@ -74,6 +74,12 @@ def photos() -> ModuleType:
     return _load("photos")
 
 
+@pytest.fixture(scope="session")
+def tiny_bundle() -> ModuleType:
+    """The helper `tests/tiny_bundle.py`, which makes a real bundle of a few kilobytes in milliseconds."""
+    return _load("tiny_bundle")
+
+
 def _load(name: str) -> ModuleType:
     # Tests are imported without a package of their own, so a helper is loaded by its path.
     spec = importlib.util.spec_from_file_location(f"edgetransfer_tests_{name}", ROOT / "tests" / f"{name}.py")

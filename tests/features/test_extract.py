@@ -11,6 +11,7 @@ from edgetransfer.features.extract import View, extract, model_input
 from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import RECIPES
 
@@ -110,3 +111,16 @@ def test_progress_ends_at_the_number_of_views(dataset, graph):
     views = [View(sample) for sample in dataset.samples]
     extract(graph, views, SPEC, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (len(views), len(views))
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_training_and_the_device_give_the_model_the_same_bytes(fit, dataset, tiny_bundle, tmp_path, monkeypatch):
+    """What training extracts features from, and what a Predictor hands to its engine for the same file."""
+    spec = ImageInput(tiny_bundle.SIDE_PX, tiny_bundle.SIDE_PX, fit)
+    predictor = Predictor.load(tiny_bundle.make_bundle(tmp_path / "tiny.bundle", preprocess=spec))
+    given = []
+    run = Predictor.run
+    monkeypatch.setattr(Predictor, "run", lambda self, x: (given.append(x.copy()), run(self, x))[1])
+    for sample in dataset.samples[:5]:
+        predictor.predict(sample.path)
+        assert given[-1].tobytes() == model_input(View(sample), spec).tobytes()
