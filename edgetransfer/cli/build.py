@@ -94,7 +94,7 @@ def plan(options: BuildOptions, as_json: bool, quiet: bool) -> None:
 
     Looks at the photos and at the device, trains nothing and writes nothing. Takes the options of build.
     """
-    extras.require("image")
+    extras.require("train")
     from edgetransfer.pipeline.build import plan_build
 
     with _working(quiet, kept="nothing was written") as watcher:

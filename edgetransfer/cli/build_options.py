@@ -81,7 +81,7 @@ _SHARED: tuple[Callable[[Command], Command], ...] = (
     click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True,
                  metavar="SHARE", help="Share of a label's weight that goes to all classes alike."),
     click.option("--balance/--no-balance", default=False, show_default=True, help="Weight rare classes up."),
-    click.option("--epochs", type=click.IntRange(1), default=60, show_default=True, metavar="N",
+    click.option("--epochs", type=click.IntRange(1), default=25, show_default=True, metavar="N",
                  help="At most so many; training stops early when validation gets no better."),
     click.option("--drop-near-duplicates", is_flag=True,
                  help="Leave out training images that also stand, nearly the same, in a split that you made."),

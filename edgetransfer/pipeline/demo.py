@@ -11,7 +11,8 @@ from edgetransfer.pipeline.build import BuildReport, build
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.spec.backbone import BackboneChoice
 
-PHOTO_PX = 64  # the scans are 8 x 8; enlarged without smoothing, so that one can look at them
+PHOTO_PX = 128
+DIGIT_PX = 90  # of it; the rest is margin, as on a page
 
 
 def demo(folder: Path, *, force: bool = False, watcher: Watcher | None = None) -> BuildReport:
@@ -35,7 +36,7 @@ def demo(folder: Path, *, force: bool = False, watcher: Watcher | None = None) -
 
 
 def write_digits(folder: Path) -> None:
-    """Write scikit-learn's digits to `folder`, one sub-folder a digit, as 64 x 64 grey PNG; those there are kept.
+    """Write scikit-learn's digits to `folder`, one sub-folder a digit, as 128 x 128 grey PNG; those there are kept.
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, the test set of 1,797 scans.
     """
@@ -53,7 +54,10 @@ def write_digits(folder: Path) -> None:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         grey = (255 - scan * 255 / 16).astype(np.uint8)  # ink is 16 in the scans; black on white as on paper
-        large = np.kron(grey, np.ones((PHOTO_PX // 8, PHOTO_PX // 8), np.uint8))
+        page = Image.new("L", (PHOTO_PX, PHOTO_PX), 255)
+        margin = (PHOTO_PX - DIGIT_PX) // 2
+        # The scans are 8 x 8; enlarged smoothly, for a network that has seen photos.
+        page.paste(Image.fromarray(grey).resize((DIGIT_PX, DIGIT_PX), Image.Resampling.BICUBIC), (margin, margin))
         partial = path.with_suffix(".part")
-        Image.fromarray(large).save(partial, format="PNG")
+        page.save(partial, format="PNG")
         partial.replace(path)

@@ -94,8 +94,8 @@ def _assemble(
     about = trained.description
     task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
     recipe = get_recipe(about["plan"]["recipe"]["name"])
-    check_head(trained)
     model = graft(trained.deployed, trained.head, trained.range_features, scores=scores)
+    check_head(trained, model)
     check_builtin_ops(model, name)
     islands = float_islands(model) if recipe.needs_calibration else []
     if islands:
@@ -134,10 +134,10 @@ def _assemble(
     return manifest, files | texts
 
 
-def check_head(trained: TrainedModel) -> int:
+def check_head(trained: TrainedModel, model: bytes) -> int:
     """Return how many steps the deployed head's logits are from the float head's, at most, on training features.
 
-    The head's ops are run by themselves, on the features that the head was trained on.
+    The head's ops in the grafted `model` are run by themselves, on the features that the head was trained on.
 
     Raises:
         ExportError: more than HEAD_STEPS, or another first answer where the float logits are no tie.
@@ -147,7 +147,7 @@ def check_head(trained: TrainedModel) -> int:
     if graph.quantization(graph.output) is None:
         return 0
     wanted = apply_head(trained.head, features)
-    got, step = head_logits(trained)
+    got, step = _head_logits(trained, model)
     steps = int(np.ceil(np.abs(got - wanted).max() / step - 1e-3))
     rows = np.arange(len(wanted))
     lost = wanted.max(axis=1) - wanted[rows, got.argmax(axis=1)]  # 0 where the first answer is the same
@@ -159,30 +159,22 @@ def check_head(trained: TrainedModel) -> int:
     return steps
 
 
-def head_logits(trained: TrainedModel) -> tuple[NDArray[np.float32], float]:
+def _head_logits(trained: TrainedModel, model: bytes) -> tuple[NDArray[np.float32], float]:
     """Return the deployed head's real logits for the run's range features, (n, classes), and one step's size."""
-    content = _head_alone(trained)
-    engine = open_engine("litert", content, threads=1)
-    given = Graph.read(trained.deployed)
-    quantization = given.quantization(given.output)
-    if quantization is None:
-        raise RecipeError("head_logits speaks of int8 heads; this run's features are floats")
-    stored = quantization.quantize(trained.range_features, "int8")
-    out = np.concatenate([engine.run(row[None]) for row in stored])
-    real = engine.output.to_real(out)
-    scale = engine.output.quantization.scale if engine.output.quantization else 1.0
+    deployed, head = Graph.read(trained.deployed), Graph.read(model)
+    features, names = deployed.output, [head.name(index) for index in range(len(head.subgraph.tensors))]
+    head.subgraph.operators = head.subgraph.operators[len(deployed.ops()) :]
+    if "logits_real" in names:  # scores in the graph: what follows the logits is left out
+        head.subgraph.operators = head.subgraph.operators[:-2]
+    head.set_ends(input_index=features, input_name="features", output_index=names.index("logits"), output_name="logits")
+    engine = open_engine("litert", head.to_bytes(), threads=1)
+    given, result = deployed.quantization(features), engine.output.quantization
+    if given is None or result is None:
+        raise RecipeError("the head's features or logits are floats; steps are of int8 heads")
+    stored = given.quantize(trained.range_features, "int8")
+    real = engine.output.to_real(np.concatenate([engine.run(row[None]) for row in stored]))
     engine.close()
-    return real, scale
-
-
-def _head_alone(trained: TrainedModel) -> bytes:
-    """Return the grafted head without the backbone: stored features in, logits out."""
-    graph = Graph.read(graft(trained.deployed, trained.head, trained.range_features))
-    deployed = Graph.read(trained.deployed)
-    features = deployed.output
-    graph.subgraph.operators = graph.subgraph.operators[len(deployed.ops()) :]
-    graph.set_ends(input_index=features, input_name="features", output_index=graph.output, output_name="logits")
-    return graph.to_bytes()
+    return real, result.scale
 
 
 def _tensor(graph: Graph, index: int) -> TensorSpec:

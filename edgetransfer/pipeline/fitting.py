@@ -13,7 +13,7 @@ from edgetransfer.features.extract import View, extract
 from edgetransfer.pipeline.options import Watcher
 from edgetransfer.spec.preprocess import FITS, Fit, ImageInput
 
-MOST_IMAGES = 600  # of each split: the three ways differ by points where they differ, not by tenths
+MOST_IMAGES = 400  # of each split: the three ways differ by points where they differ, not by tenths
 _PENALTIES = (1e-3, 1e-2, 1e-1)  # of the quick head, relative to the features' mean square
 
 

@@ -76,7 +76,7 @@ class BuildOptions:
     weight_decays: tuple[float, ...] = ()
     label_smoothing: float = 0.1
     balance: bool = False
-    epochs: int = 60
+    epochs: int = 25
     drop_near_duplicates: bool = False
     golden: GoldenKind = "own"
     float_reference: bool = True

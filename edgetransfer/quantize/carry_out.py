@@ -20,9 +20,8 @@ from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Quantization
 
-# Stands for zero in a channel whose weights are all zero, see _guard_empty_channels: large enough that a bias of the
-# same size fits int32 for input scales down to 6e-4, small enough to add less than a thousandth of that bias.
-_LEAST_WEIGHT = 1e-4
+_BIAS_LIMIT = 2**31 / 1.1  # a bias is stored as int32 in steps of input scale times weight scale
+_LEAST_WEIGHT = 1e-8  # a scale of 0 is no scale
 
 
 def carry_out(float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges | None = None) -> bytes:
@@ -61,7 +60,7 @@ def _float16(model: bytes, _: Ranges | None) -> bytes:
 
 
 def _dynamic_int8(model: bytes, _: Ranges | None) -> bytes:
-    quantizer = Quantizer(_guard_empty_channels(model), quantizer_recipes.dynamic_wi8_afp32())
+    quantizer = Quantizer(_guard_small_channels(model, {}), quantizer_recipes.dynamic_wi8_afp32())
     return _quantize(quantizer)
 
 
@@ -70,7 +69,7 @@ def _static_int8(model: bytes, ranges: Ranges | None) -> bytes:
         name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
         for name, (low, high) in (ranges or {}).items()
     }
-    quantizer = Quantizer(_guard_empty_channels(model), quantizer_recipes.static_wi8_ai8())
+    quantizer = Quantizer(_guard_small_channels(model, ranges or {}), quantizer_recipes.static_wi8_ai8())
     return _quantize(quantizer, values)
 
 
@@ -91,11 +90,13 @@ _WAYS: dict[str, Callable[[bytes, Ranges | None], bytes]] = {
 }
 
 
-def _guard_empty_channels(model: bytes) -> bytes:
-    """Return `model` with one tiny weight in each convolution channel whose weights are all zero.
+def _guard_small_channels(model: bytes, ranges: Ranges) -> bytes:
+    """Return `model` with weights large enough that every bias can be stored.
 
-    Pretrained networks have such channels. Their scale would be 0, and the bias, which is stored in steps of that
-    scale, would be lost.
+    Pretrained networks have channels whose weights are nothing beside their bias, EfficientNet-Lite0 some dozens. The
+    weights set the channel's scale, the bias is stored in steps of it, and would not fit int32: the quantizer's cast
+    then turns a large positive bias into a large negative one. The largest weight of such a channel is raised as far
+    as needed, some millionths.
     """
     graph = Graph.read(model)
     changed = False
@@ -105,18 +106,35 @@ def _guard_empty_channels(model: bytes) -> bytes:
         weights = graph.constant(op.inputs[1])
         if weights is None or weights.dtype != np.float32:
             continue
-        channels_last = op.name == "DEPTHWISE_CONV_2D"  # (1, h, w, C); the others are (C, ...)
-        rows = np.moveaxis(weights, -1, 0) if channels_last else weights
-        empty = ~np.any(rows.reshape(len(rows), -1), axis=1)
-        if not empty.any():
-            continue
         bias = graph.constant(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
-        least = np.full(len(rows), _LEAST_WEIGHT) if bias is None else _LEAST_WEIGHT * np.maximum(1.0, np.abs(bias))
-        rows = rows.copy()
-        rows.reshape(len(rows), -1)[empty, 0] = least[empty]
-        graph.set_constant(op.inputs[1], np.moveaxis(rows, 0, -1) if channels_last else rows)
-        changed = True
+        low, high = ranges.get(graph.name(op.inputs[0]), (0.0, 1.0))
+        raised = _raised(weights, bias, max(high - low, 1e-6) / 255, last=op.name == "DEPTHWISE_CONV_2D")
+        if raised is not None:
+            graph.set_constant(op.inputs[1], raised)
+            changed = True
     return graph.to_bytes() if changed else model
+
+
+def _raised(
+    weights: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: float, *, last: bool
+) -> NDArray[np.float32] | None:
+    """Return `weights` with the largest of each too small channel raised; None if all are large enough.
+
+    Channels are the last axis of a depthwise kernel (`last`), else the first.
+    """
+    rows = np.moveaxis(weights, -1, 0) if last else weights
+    flat = rows.reshape(len(rows), -1).copy()
+    needed = np.full(len(flat), _LEAST_WEIGHT)
+    if bias is not None:
+        needed = np.maximum(needed, 127 * np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT))
+    place = np.abs(flat).argmax(axis=1)
+    largest = flat[np.arange(len(flat)), place]
+    small = np.abs(largest) < needed
+    if not small.any():
+        return None
+    flat[small, place[small]] = np.where(largest[small] < 0, -needed[small], needed[small])
+    raised = flat.reshape(rows.shape)
+    return np.moveaxis(raised, 0, -1) if last else raised
 
 
 def _take_raw_pixels(graph: Graph, normalisation: Normalisation) -> None:

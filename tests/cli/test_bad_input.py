@@ -81,7 +81,9 @@ def test_all_wrong_lines_are_named_at_once(call, table):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("labels", [("赤", "緑", "青"), ("rød", "grønn", "blå"), ('"red, dark"', "green", "blue")], ids=str)
+@pytest.mark.parametrize(
+    "labels", [("赤", "緑", "青"), ("rød", "grønn", "blå"), ('"red, dark"', "green", "blue")], ids=str
+)
 def test_a_byte_order_mark_and_labels_in_any_script_are_fine(labels, encoding, call, table, document):
     result = call("plan", table(rows(labels=labels), encoding), "--json")
     assert result.exit_code == 0, result.stderr

@@ -15,7 +15,7 @@ def test_the_digits_are_written_as_photos_and_kept_when_there(tmp_path):
     photos = sorted(tmp_path.glob("*/*.png"))
     assert len(photos) == 1797
     assert sorted(path.name for path in tmp_path.iterdir()) == [str(digit) for digit in range(10)]
-    assert np.asarray(Image.open(photos[0])).shape == (64, 64)
+    assert np.asarray(Image.open(photos[0])).shape == (128, 128)
     photos[0].write_bytes(b"the user's own")
     write_digits(tmp_path)
     assert photos[0].read_bytes() == b"the user's own"

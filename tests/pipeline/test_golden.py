@@ -50,9 +50,7 @@ def test_recorded_outputs_are_the_artifacts_own_and_the_float_models(built):
     spec = built.bundle.manifest.preprocess
     own = np.concatenate([engine.run(prepare(frame, spec)[None]) for frame in golden.raw])
     assert np.array_equal(golden.own_outputs, own)
-    np.testing.assert_array_equal(
-        golden.float_logits, apply_head(trained.head, trained.golden["own"].float_features)
-    )
+    np.testing.assert_array_equal(golden.float_logits, apply_head(trained.head, trained.golden["own"].float_features))
 
 
 def test_the_tolerance_for_other_kernels_is_measured_on_the_reference_kernels(built):

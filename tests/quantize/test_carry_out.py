@@ -58,15 +58,31 @@ def test_static_int8_reads_a_pixel_as_itself_moved_by_128(small_float, pictures)
     assert (inner.scale, inner.zero_point) == (1 / 128, -1)
 
 
-def test_a_channel_with_zero_weights_keeps_its_bias(small_float, pictures):
+@pytest.mark.parametrize("factor", [0.0, 1e-9, -1e-7], ids=str)
+@pytest.mark.parametrize("value", [2.5, 5.0])
+def test_a_channel_with_weights_that_are_nothing_beside_its_bias_keeps_the_bias(factor, value, small_float, pictures):
     graph = Graph.read(small_float)
     convolution = [op for op in graph.ops() if op.name == "CONV_2D"][-1]
     weights, bias = graph.constant(convolution.inputs[1]).copy(), graph.constant(convolution.inputs[2]).copy()
-    weights[5], bias[5] = 0, 2.5
+    weights[5], bias[5] = factor * weights[5], value
     graph.set_constant(convolution.inputs[1], weights)
     graph.set_constant(convolution.inputs[2], bias)
     got = features(deployed(graph.to_bytes(), RECIPES["static_int8"], NORMALISATIONS[0], pictures), pictures)
-    assert np.abs(got[:, 5] - 2.5).max() < 0.05
+    assert np.abs(got[:, 5] - value).max() < 0.05
+
+
+def test_a_depthwise_channel_without_weights_keeps_its_bias(small_float, pictures):
+    graph = Graph.read(small_float)
+    depthwise = next(op for op in graph.ops() if op.name == "DEPTHWISE_CONV_2D")
+    weights, bias = graph.constant(depthwise.inputs[1]).copy(), graph.constant(depthwise.inputs[2]).copy()
+    weights[..., 2], bias[2] = 1e-8, 3.0
+    graph.set_constant(depthwise.inputs[1], weights)
+    graph.set_constant(depthwise.inputs[2], bias)
+    changed = graph.to_bytes()
+    floats = features(carry_out(changed, RECIPES["float32"], NORMALISATIONS[0]), pictures)
+    ints = features(deployed(changed, RECIPES["static_int8"], NORMALISATIONS[0], pictures), pictures)
+    cosine = (floats * ints).sum(axis=1) / (np.linalg.norm(floats, axis=1) * np.linalg.norm(ints, axis=1))
+    assert cosine.mean() > 0.98
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
