@@ -67,7 +67,7 @@ _SHARED: tuple[Callable[[Command], Command], ...] = (
     click.option("--device", metavar="NAME",
                  help="What the bundle is for: a name of 'edgetransfer devices list', or a .toml file. [default: any]"),
     click.option("--fit", type=click.Choice(["crop", "squash", "pad"]),
-                 help="How an image meets the square. [default: chosen on the validation split]"),
+                 help="How an image meets the square. [default: what does best on training and validation images]"),
     click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N",
                  help="Augmented views of each training image: flipped, cropped, recoloured, partly erased."),
     click.option("--head-on", type=click.Choice(["deployed", "float"]), default="deployed", show_default=True,

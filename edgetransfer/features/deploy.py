@@ -74,12 +74,28 @@ def deploy(
             the files' names matter.
         spec: How an image becomes the graph's input.
     """
-    ranges = None
-    if recipe.needs_calibration:
-        drawn = sorted(samples, key=lambda sample: sample.sha256)[:CALIBRATION_IMAGES]
-        images = np.stack([model_input(View(sample), spec) for sample in drawn])
-        ranges = calibrate(backbone.graph, images, backbone.normalisation)
-    return carry_out(backbone.graph, recipe, backbone.normalisation, ranges)
+    drawn = sorted(samples, key=lambda sample: sample.sha256)[:CALIBRATION_IMAGES] if recipe.needs_calibration else []
+    parts = [
+        hashlib.sha256(backbone.graph).hexdigest(),
+        recipe.to_json(),
+        backbone.normalisation.to_json(),
+        spec.to_json() if drawn else None,
+        [sample.sha256 for sample in drawn],
+        _versions(),
+        _RULES,
+    ]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    path = cache_folder("deployed") / f"{key}.tflite"
+    found = _checked(path)
+    if found is None:
+        ranges = None
+        if drawn:
+            images = np.stack([model_input(View(sample), spec) for sample in drawn])
+            ranges = calibrate(backbone.graph, images, backbone.normalisation)
+        found = carry_out(backbone.graph, recipe, backbone.normalisation, ranges)
+        _write(path, found)
+        _write(path.with_suffix(".sha256"), hashlib.sha256(found).hexdigest().encode())
+    return found
 
 
 def float_graph(backbone: FloatBackbone) -> bytes:
@@ -135,9 +151,18 @@ def _from_cache(path: Path) -> FloatBackbone | None:
     return FloatBackbone(graph, about["facts"], normalisation, about["height_px"], about["width_px"])
 
 
+def _checked(path: Path) -> bytes | None:
+    """Return a kept graph, None where there is none or it was damaged."""
+    try:
+        content, wanted = path.read_bytes(), path.with_suffix(".sha256").read_text()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == wanted else None
+
+
 def _versions() -> dict[str, str]:
     found = {}
-    for name in ("keras", "tensorflow", "tensorflow-cpu"):
+    for name in ("keras", "tensorflow", "tensorflow-cpu", "ai-edge-quantizer", "ai-edge-litert"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

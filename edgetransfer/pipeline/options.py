@@ -48,7 +48,7 @@ class BuildOptions:
         backbone: Which backbone.
         recipe: Name of the recipe; None: what the device wants.
         device: Slug or file of the device the bundle is for; None: any.
-        fit: How an image meets the square; None: chosen on the validation split.
+        fit: How an image meets the square; None: chosen on training and validation images.
         augment: Augmented views of each training image.
         head_on: Train the head on the deployed graph's features, or on the float backbone's for comparison.
         hidden: Size of the hidden layer; 0: a linear head; None: chosen on the validation split.

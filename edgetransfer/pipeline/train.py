@@ -82,14 +82,16 @@ class TrainReport:
 
     def as_text(self) -> str:
         """Return the report for people."""
-        choice = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in self.chosen.items())
+        choice = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.chosen.items())
         tried = ", ".join(f"{name} {value:.1%}" for name, value in self.fit_accuracy.items())
         lines = [
-            plan_as_text(self.plan),
+            plan_as_text(self.plan, notes=False),
+            f"notes     {len(self.plan.notes)} on why, and on what the device leaves unused: edgetransfer plan",
             "",
             self.data_report.as_text(),
             "",
-            f"images meet the square by: {self.fit}" + (f" (quick head on validation: {tried})" if tried else ""),
+            f"images meet the square by: {self.fit}"
+            + (f" (quick head, each image left out in turn: {tried})" if tried else ""),
             f"head: {choice} (of {len(self.candidates)} tried)",
             f"run: {self.run}",
         ]

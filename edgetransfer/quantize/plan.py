@@ -106,8 +106,8 @@ def make_plan(
     )
 
 
-def plan_as_text(plan: Plan) -> str:
-    """Return `plan` as lines for a reader: what will be built, then why and what not."""
+def plan_as_text(plan: Plan, *, notes: bool = True) -> str:
+    """Return `plan` as lines for a reader: what will be built, then (`notes`) why and what not."""
     rows = [
         ("backbone", f"{plan.backbone}, alpha {plan.alpha:g}"),
         ("input", f"{plan.height_px} x {plan.width_px} px, RGB"),
@@ -118,6 +118,8 @@ def plan_as_text(plan: Plan) -> str:
         ("threads", "not advised: measure" if plan.threads is None else str(plan.threads)),
     ]
     lines = [f"{label:<10}{value}" for label, value in rows]
+    if not notes:
+        return "\n".join(lines)
     return "\n".join([*lines, "", *(f"- {note}" for note in plan.notes)])
 
 

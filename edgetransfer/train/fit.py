@@ -159,7 +159,8 @@ class _Search:
         )
         weights = len(labels[0]) / (len(counts) * counts) if options.balance else np.ones(len(counts))
         self._class_weights = weights.astype(np.float32)
-        self._lowest: list[_Trained] = []
+        self._lowest = np.full(len(self._candidates), np.inf)
+        self._kept: list[Any] = [None] * len(self._candidates)
         self._stale = 0
 
     def run(self, progress: Progress | None) -> list[_Trained]:
@@ -171,6 +172,7 @@ class _Search:
             optimizer=keras.optimizers.Adam(rate),
             loss=self._home.summed_cross_entropy(options.label_smoothing, self._class_weights),
             jit_compile=False,  # compiling takes longer than training a head
+            steps_per_execution=steps,
         )
 
         def look(epoch: int, _: Any) -> None:
@@ -192,26 +194,25 @@ class _Search:
         # After a whole schedule the last epoch is the one to keep: the learning rate has come down to nothing, and
         # picking the luckiest epoch on the validation split cost half a point to a point on new images (five
         # splits of TrashNet, MobileNetV2). Training that was stopped goes back to where the loss was least.
-        return self._lowest if self._model.stop_training else self._now()
+        now = self._home.named_weights(self._model)
+        kept = self._kept if self._model.stop_training else [now] * len(self._candidates)
+        return [self._trained(number, weights) for number, weights in enumerate(kept)]
 
     def _look(self) -> None:
-        """Keep each candidate whose validation loss has never been lower, and count epochs without any."""
-        now = self._now()
-        if not self._lowest:
-            self._lowest = now
-            return
-        fallen = [one.loss < least.loss for one, least in zip(now, self._lowest, strict=True)]
-        self._lowest = [one if lower else least for one, least, lower in zip(now, self._lowest, fallen, strict=True)]
-        self._stale = 0 if any(fallen) else self._stale + 1
+        """Keep the weights of each candidate whose validation loss has never been lower; count epochs without any."""
+        logits = np.asarray(self._model(self._tables[1], training=False))
+        losses = np.array([_score(logits[:, number], self._labels[1])[1] for number in range(len(self._candidates))])
+        fallen = losses < self._lowest
+        self._stale = 0 if fallen.any() else self._stale + 1
+        if fallen.any():
+            self._lowest = np.minimum(losses, self._lowest)
+            now = self._home.named_weights(self._model)
+            self._kept = [now if lower else kept for lower, kept in zip(fallen, self._kept, strict=True)]
 
-    def _now(self) -> list[_Trained]:
-        """Return all candidates as they are."""
-        weights = self._home.named_weights(self._model)
-        found = []
-        for number, candidate in enumerate(self._candidates):
-            head = self._home.candidate_head(weights, divmod(number, len(set(self._options.weight_decays))))
-            found.append(_Trained(candidate, head, *_score(apply_head(head, self._tables[1]), self._labels[1])))
-        return found
+    def _trained(self, number: int, weights: Any) -> _Trained:
+        head = self._home.candidate_head(weights, divmod(number, len(set(self._options.weight_decays))))
+        accuracy, loss = _score(apply_head(head, self._tables[1]), self._labels[1])
+        return _Trained(self._candidates[number], head, accuracy, loss)
 
 
 def _score(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
