@@ -25,7 +25,8 @@ _force = click.option("--force", is_flag=True, help="Replace what is there alrea
 _scores = click.option(
     "--scores-in-graph",
     is_flag=True,
-    help="Put the softmax into the graph, for clients that know no decoder; the graph then ends in float ops, and logits and temperature cannot be had.",
+    help="Put the softmax into the graph, for clients that know no decoder; it then ends in float ops, and logits and "
+    "temperature cannot be had.",
 )
 
 
