@@ -139,13 +139,22 @@ def test_ctrl_c_ends_with_one_line_and_130(bundle, photos):
     root = Path(edgetransfer.__file__).parents[1]
     command = [sys.executable, "-m", "edgetransfer", "run", str(bundle), str(photos / "red" / "0.png"), "-"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=root, text=True, **pipes) as child:
+
+    def hear_ctrl_c() -> None:
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with subprocess.Popen(command, cwd=root, text=True, preexec_fn=hear_ctrl_c, **pipes) as child:
         assert child.stdout is not None
-        assert child.stderr is not None
         assert "red" in child.stdout.readline()  # now it waits for standard input
         child.send_signal(signal.SIGINT)
+        try:
+            child.wait(30)
+        finally:
+            child.kill()
+        assert child.stderr is not None
         lines = child.stderr.read().strip().splitlines()
-        assert child.wait(30) == 130
+        assert child.returncode == 130
     assert lines == ["Interrupted: nothing was changed; run the same command again to go on"]
 
 
