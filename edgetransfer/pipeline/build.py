@@ -157,7 +157,7 @@ def build(
         raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
     (run / training.UNFINISHED).unlink()
     watcher.stage("profiling")
-    return BuildReport(bundle, report, exported, floats, verified, profile(bundle, seconds=0.25))
+    return BuildReport(bundle, report, exported, floats, verified, profile(bundle, seconds=0.1))
 
 
 def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher | None = None) -> EvalReport:
