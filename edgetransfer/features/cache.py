@@ -9,8 +9,7 @@ the folder without a lock: at worst two of them compute the same rows.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import CacheError
+from edgetransfer.spec.atomic import write_atomically
 
 
 class FeatureCache:
@@ -61,10 +61,12 @@ class FeatureCache:
         Raises:
             CacheError: the disk is full or the folder cannot be written.
         """
+        table = io.BytesIO()
+        np.save(table, rows.astype(self._dtype, copy=False))
         name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
         try:
-            _write(self.folder / f"{name}.npy", lambda file: np.save(file, rows.astype(self._dtype, copy=False)))
-            _write(self.folder / f"{name}.keys", lambda file: file.write("\n".join(keys).encode()))
+            write_atomically(self.folder / f"{name}.npy", table.getvalue())
+            write_atomically(self.folder / f"{name}.keys", "\n".join(keys).encode())
         except OSError as trouble:
             raise CacheError(f"feature cache {self.folder}: cannot be written ({trouble.strerror})") from trouble
         self.refresh()
@@ -91,14 +93,3 @@ class FeatureCache:
             return
         self._shards.append(rows)
         self._rows.update({key: (len(self._shards) - 1, row) for row, key in enumerate(keys)})
-
-
-def _write(path: Path, fill: Any) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

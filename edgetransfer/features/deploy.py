@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +22,7 @@ from edgetransfer.features.extract import View, model_input
 from edgetransfer.models import backbones
 from edgetransfer.quantize.calibrate import CALIBRATION_IMAGES, calibrate
 from edgetransfer.quantize.carry_out import carry_out
+from edgetransfer.spec.atomic import write_atomically
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.cache import cache_folder
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
@@ -173,8 +173,6 @@ def _versions() -> dict[str, str]:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
+        write_atomically(path, content)
     except OSError as trouble:
         raise CacheError(f"cache {path.parent}: cannot be written ({trouble.strerror})") from trouble

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Sample
 from edgetransfer.features.augment import augmented
 from edgetransfer.features.cache import FeatureCache
+from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.engines import Engine, open_engine
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
@@ -89,7 +89,7 @@ def extract(
     missing = [views[position] for position in cache.missing(keys)]
     missing = list({view.key: view for view in missing}.values())  # a view asked for twice is computed once
     done = len(views) - len(missing)
-    for some, rows in _computed(pool, missing, spec, workers or os.cpu_count() or 1):
+    for some, rows in _computed(pool, missing, spec, workers or available_cores()):
         cache.put([view.key for view in some], rows)
         done += len(some)
         if progress is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import BundleError
+from edgetransfer.spec.atomic import write_atomically
 
 RUN_SCHEMA = 1
 
@@ -91,9 +91,11 @@ class TrainedModel:
             "golden_frames": {kind: len(golden.frames) for kind, golden in self.golden.items()},
             "description": self.description,
         }
-        _write(folder / "deployed.tflite", self.deployed)
-        _write(folder / "run.npz", buffer.getvalue())
-        _write(folder / "run.json", (json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        write_atomically(folder / "deployed.tflite", self.deployed)
+        write_atomically(folder / "run.npz", buffer.getvalue())
+        write_atomically(
+            folder / "run.json", (json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        )
 
     @classmethod
     def load(cls, folder: Path) -> TrainedModel:
@@ -139,9 +141,3 @@ def _head(name: str, activations: list[str], arrays: Mapping[str, NDArray[Any]])
         Dense(arrays[f"{name}/kernel_{number}"], arrays[f"{name}/bias_{number}"], activation)
         for number, activation in enumerate(activations)
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        file.write(content)
-    Path(file.name).replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset, Sample
 from edgetransfer.models.trained import GoldenFrames, TrainedModel, apply_head
+from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
@@ -97,7 +97,7 @@ def _on_reference_kernels(model: bytes, prepared: list[NDArray[np.uint8]]) -> ND
         engine.close()
         return outputs
 
-    cores = min(os.cpu_count() or 1, len(prepared))
+    cores = min(available_cores(), len(prepared))
     with ThreadPoolExecutor(cores) as threads:
         shares = list(threads.map(share, range(cores)))
     return np.concatenate([shares[number % cores][number // cores] for number in range(len(prepared))])

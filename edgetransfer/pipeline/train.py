@@ -23,6 +23,7 @@ from edgetransfer.pipeline.fitting import choose_fit
 from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.quantize.plan import make_plan, plan_as_text
+from edgetransfer.spec.atomic import write_atomically
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.device import load_device
 from edgetransfer.spec.preprocess import Fit, ImageInput, Normalisation
@@ -187,11 +188,12 @@ class Training:
         self.watcher.stage(f"exporting {self.plan.backbone}")
         backbone = float_backbone(self.options.backbone)
         deployed, spec, fit_accuracy = self._deployed(backbone, dataset)
-        head_graph = float_graph(backbone) if self.options.head_on == "float" else deployed
+        floats = float_graph(backbone)
+        head_graph = floats if self.options.head_on == "float" else deployed
         result = self._head(head_graph, dataset, spec, "features")
         float_head = None
         if self.options.float_reference:
-            float_head = self._head(float_graph(backbone), dataset, spec, "float features, for comparison").head
+            float_head = self._head(floats, dataset, spec, "float features, for comparison").head
         frames = {"synthetic": synthetic_frames()} | (
             {"own": own_frames(dataset)} if self.options.golden == "own" else {}
         )
@@ -201,7 +203,7 @@ class Training:
             float_head=float_head,
             deployed=deployed,
             range_features=self._range_features(deployed, dataset, spec),
-            golden={kind: float_features(float_graph(backbone), some, spec) for kind, some in frames.items()},
+            golden={kind: float_features(floats, some, spec) for kind, some in frames.items()},
         )
         report = TrainReport(
             folder, self.plan, dataset.report, result.chosen, result.candidates, spec.fit, fit_accuracy
@@ -321,7 +323,7 @@ def _write_local_choice(run: Path, choice: BackboneChoice) -> None:
         "weights": None if choice.weights is None else str(choice.weights.resolve()),
         "normalisation": normalisation,
     }
-    (run / LOCAL_FILE).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    write_atomically(run / LOCAL_FILE, (json.dumps(kept, indent=2) + "\n").encode())
 
 
 def versions() -> dict[str, str]:

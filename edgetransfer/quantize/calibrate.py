@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
 from numpy.typing import NDArray
 
 from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.runtime.cores import available_cores
 from edgetransfer.spec.preprocess import Normalisation
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -41,7 +41,7 @@ def calibrate(
     inputs = _normalised(images, normalisation)
     calibrator = Calibrator(
         float_model,
-        num_threads=os.cpu_count() or 1,
+        num_threads=available_cores(),
         mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
         qsv_update_func=_add,
     )
