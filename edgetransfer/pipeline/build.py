@@ -170,6 +170,8 @@ def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher 
         BundleError: `run` is no run.
         DataError: other labels than the run's.
     """
+    from edgetransfer.models.heads.single_label import keras_head
+
     watcher = watcher or Silent()
     trained = TrainedModel.load(run)
     about = trained.description
@@ -180,7 +182,7 @@ def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher 
     watcher.stage(f"evaluating the float model ({split} split)")
     normalisation = Normalisation(**about["backbone"]["normalisation"])
     features = _keras_features(model, dataset.split(split), spec, normalisation, watcher)
-    logits = apply_head(trained.float_head or trained.head, features)
+    logits = np.asarray(keras_head(trained.float_head or trained.head)(features))
     return _report(logits, dataset, split, task, "float Keras model")
 
 

@@ -7,9 +7,7 @@ average, which moved 41 of 60 ranges when the same images came in another order,
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,12 +60,6 @@ def input_range(normalisation: Normalisation) -> tuple[float, float]:
         (0 - normalisation.zero_point) * normalisation.scale,
         (255 - normalisation.zero_point) * normalisation.scale,
     )
-
-
-def ranges_sha256(ranges: Ranges) -> str:
-    """Return a fingerprint of `ranges` as hexadecimal digits."""
-    text = json.dumps({name: [low.hex(), high.hex()] for name, (low, high) in ranges.items()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _normalised(images: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:

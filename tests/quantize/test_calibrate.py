@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgetransfer.quantize.calibrate import calibrate, input_range, ranges_sha256
+from edgetransfer.quantize.calibrate import calibrate, input_range
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -16,10 +16,10 @@ def test_ranges_do_not_depend_on_the_order_of_the_images(small_float, pictures):
         assert abs(high - backward[name][1]) <= 1e-6 * max(1.0, abs(high))
 
 
-def test_the_same_images_give_the_same_fingerprint(small_float, pictures):
-    once = ranges_sha256(calibrate(small_float, pictures[:8], NORMALISATION))
-    assert once == ranges_sha256(calibrate(small_float, pictures[:8], NORMALISATION))
-    assert once != ranges_sha256(calibrate(small_float, pictures[8:16], NORMALISATION))
+def test_the_same_images_give_the_same_ranges_to_the_last_bit(small_float, pictures):
+    once = calibrate(small_float, pictures[:8], NORMALISATION)
+    assert once == calibrate(small_float, pictures[:8], NORMALISATION)
+    assert once != calibrate(small_float, pictures[8:16], NORMALISATION)
 
 
 def test_the_input_range_spans_all_pixels_whatever_was_seen(small_float, pictures):
