@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "Say what is in images"),
         "verify": ("check", "Check that a bundle is whole and computes what it should"),
         "evaluate": ("check", "Measure how right a bundle is on labelled photos"),
+        "parity": ("parity", "Show whether a run and its bundles compute the same"),
         "profile": ("check", "Measure how fast and how large a bundle is here"),
         "inspect": ("inspect", "Show what is in a bundle"),
     },
