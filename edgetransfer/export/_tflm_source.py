@@ -135,8 +135,8 @@ constexpr float kOutputScale = {scale};
 constexpr int kOutputZeroPoint = {zero_point};
 constexpr float kTemperature = {temperature};
 
-// The model takes {measured} bytes with the reference kernels on a 64-bit computer. A 32-bit microcontroller takes less;
-// a vendor's kernels (CMSIS-NN, ESP-NN) may take scratch memory besides. This is an eighth more, rounded up to 1024;
+// {measured} bytes are what the reference kernels take on a 64-bit computer. A 32-bit microcontroller takes less; a
+// vendor's kernels (CMSIS-NN, ESP-NN) may take scratch memory besides. This is an eighth more, rounded up to 1024;
 // MicroInterpreter::arena_used_bytes() tells what yours takes.
 constexpr std::size_t kArenaBytes = {arena};
 

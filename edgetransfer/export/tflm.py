@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import EngineError, ExportError, RecipeError
-from edgetransfer.export import Card, Ranges, litert
+from edgetransfer.export import Ranges, litert
 from edgetransfer.export._tflm_source import Facts, header, source
-from edgetransfer.export.litert import calibrate, convert, head_alone, step, survey
+from edgetransfer.export.litert import calibrate, convert, finish, head_alone, labels, step, survey
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.preprocess import Normalisation
-from edgetransfer.spec.recipe import RECIPES, Recipe
+from edgetransfer.spec.recipe import Recipe
 
 ENGINE = "tflm"
 MODEL_FILE = "model.tflite"
@@ -32,6 +33,7 @@ __all__ = [
     "MODEL_FILE",
     "MOST_STEPS",
     "Proof",
+    "arena_bytes",
     "calibrate",
     "carry_out",
     "checked",
@@ -40,6 +42,7 @@ __all__ = [
     "finish",
     "graft",
     "head_alone",
+    "labels",
     "step",
     "survey",
 ]
@@ -70,14 +73,9 @@ def carry_out(
         ExportError: TensorFlow Lite Micro lacks one of its ops, or refuses the types of one.
         EngineError: tflite-micro is not installed.
     """
-    other = [one.pattern for one in recipe.overrides if (one.weights, one.activations) != ("int8", "int8")]
-    if (recipe.weights, recipe.activations) != ("int8", "int8") or other:
-        ops = f" in the ops of overrides {other}" if other else ""
-        fitting = [name for name, one in RECIPES.items() if (one.weights, one.activations) == ("int8", "int8")]
-        raise RecipeError(
-            f"recipe {recipe.name!r}: microcontrollers need int8 throughout, got {recipe.weights} weights and "
-            f"{recipe.activations} activations{ops}; take one of {', '.join(fitting)}"
-        )
+    reason = why_not("tflm", recipe)
+    if reason is not None:
+        raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for microcontrollers: {reason}")
     deployed = litert.carry_out(graph, recipe, normalisation, ranges, images)
     _open_micro(deployed).close()
     return deployed
@@ -92,11 +90,6 @@ def graft(deployed: bytes, head: Sequence[Dense], features: NDArray[np.float32],
     if scores:
         raise RecipeError("scores in the graph are floats, which the format 'tflm' leaves out; leave out the option")
     return litert.graft(deployed, head, features)
-
-
-def finish(model: bytes, card: Card) -> bytes:
-    """Return `model` as it is: flash is dear, and what clients want to know is in the header."""
-    return model
 
 
 def checked(model: bytes, images: NDArray[np.uint8]) -> Proof:
@@ -116,27 +109,38 @@ def checked(model: bytes, images: NDArray[np.uint8]) -> Proof:
                 f"expected at most {MOST_STEPS}; the microcontroller would answer otherwise than what was tested"
             )
         steps = max(steps, apart)
-    arena_bytes = int(micro.arena_bytes)
     for engine in (micro, plain):
         engine.close()
-    return Proof(steps, arena_bytes)
+    return Proof(steps, int(micro.arena_bytes))
 
 
-def extra_files(model: bytes, card: Card, *, temperature: float = 1.0) -> dict[str, bytes]:
+def arena_bytes(model: bytes) -> int:
+    """Return the memory that `model` takes for tensors and the interpreter's own books; see `Proof`.
+
+    Raises:
+        ExportError: it does not run in TensorFlow Lite Micro.
+    """
+    micro = _open_micro(model)
+    micro.close()
+    return int(micro.arena_bytes)
+
+
+def extra_files(model: bytes, name: str, *, temperature: float = 1.0) -> dict[str, bytes]:
     """Return "model.h" and "model.cc": the model as a C array, and what firmware needs to run it.
 
     Args:
-        model: A grafted model.
-        card: Its name, which becomes the namespace, and labels.
+        model: A finished model.
+        name: The bundle's, which becomes the namespace.
         temperature: Divides the logits before the softmax; see `Task`.
 
     Raises:
         ExportError: it does not run in TensorFlow Lite Micro.
     """
     micro = _open_micro(model)
+    micro.close()
     facts = Facts(
-        name=card.name,
-        labels=card.labels,
+        name=name,
+        labels=tuple(labels(model)),
         input_shape=micro.input.shape[1:],
         output=micro.output,
         temperature=temperature,
@@ -144,7 +148,6 @@ def extra_files(model: bytes, card: Card, *, temperature: float = 1.0) -> dict[s
         ops=tuple(sorted({op.name for op in Graph.read(model).ops()})),
         model_bytes=len(model),
     )
-    micro.close()
     return {"model.h": header(facts), "model.cc": source(facts, model)}
 
 
