@@ -79,6 +79,7 @@ def evaluate_bundle(
     split: str = "test",
     *,
     engine: str | None = None,
+    providers: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvalReport:
@@ -89,6 +90,7 @@ def evaluate_bundle(
         dataset: must have exactly the bundle's labels.
         split: "train", "val" or "test".
         engine: an engine's name; None takes that of the bundle's format.
+        providers: what computes, for ONNX Runtime; None takes those that the bundle was built for.
         workers: threads, each with a predictor of its own; None takes one per core that this process may use.
         progress: is called with (done, total).
 
@@ -102,7 +104,11 @@ def evaluate_bundle(
     samples = dataset.split(split)
     if not samples:
         raise DataError(f"data set: expected samples in its {split!r} split, got none")
-    logits = _outputs(opened, samples, engine, workers or available_cores(), progress)
+
+    def load() -> Predictor:
+        return Predictor.load(opened, engine=engine, providers=providers)
+
+    logits = _outputs(opened, samples, load, workers or available_cores(), progress)
     manifest = opened.manifest
     real = manifest.model.output.to_real(logits)
     scores = real if manifest.model.scores_in_graph else get_decoder(manifest.task.kind).to_scores(real, manifest.task)
@@ -162,7 +168,7 @@ def _calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool
 def _outputs(
     bundle: Bundle,
     samples: Sequence[Sample],
-    engine: str | None,
+    load: Callable[[], Predictor],
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> NDArray[Any]:
@@ -174,7 +180,7 @@ def _outputs(
 
     def run(i: int) -> int:
         if not hasattr(own, "predictor"):
-            own.predictor = Predictor.load(bundle, engine=engine)
+            own.predictor = load()
             opened.append(own.predictor)
         found[i] = own.predictor.run(prepare(read_image(samples[i].path), bundle.manifest.preprocess))[0]
         return i

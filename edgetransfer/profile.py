@@ -7,6 +7,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ WARM_UP_RUNS = 5
 
 
 def profile(
-    bundle: Bundle | str | os.PathLike[str], *, engine: str | None = None, runs: int = 200, seconds: float = 10.0
+    bundle: Bundle | str | os.PathLike[str],
+    *,
+    engine: str | None = None,
+    providers: Sequence[str] | None = None,
+    runs: int = 200,
+    seconds: float = 10.0,
 ) -> ProfileReport:
     """Return the bundle's latencies on one thread and on all, and what it costs in memory.
 
@@ -35,6 +41,7 @@ def profile(
     Args:
         bundle: an opened bundle, or its folder.
         engine: an engine's name; None takes that of the bundle's format.
+        providers: what computes, for ONNX Runtime; None takes those that the bundle was built for.
         runs: inferences in each series, at least 1.
         seconds: a series ends after that long, though with at least one inference.
 
@@ -48,7 +55,7 @@ def profile(
     memory_bytes = [resident_bytes()]
     started = time.perf_counter()
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-    with Predictor.load(opened, engine=engine) as predictor:
+    with Predictor.load(opened, engine=engine, providers=providers) as predictor:
         load_ms = 1e3 * (time.perf_counter() - started)
         memory_bytes.append(resident_bytes())
         pixels = np.random.default_rng(0).integers(0, 256, opened.manifest.preprocess.shape, np.uint8)
@@ -59,7 +66,7 @@ def profile(
         words = {"engine": used.name, "engine_version": used.version, "kernels": used.kernels}
     all_threads, cores = one_thread, available_cores()
     if cores > 1:
-        with Predictor.load(opened, engine=engine, threads=cores) as predictor:
+        with Predictor.load(opened, engine=engine, providers=providers, threads=cores) as predictor:
             all_threads = _series(predictor, pixels, threads=cores, runs=runs, seconds=seconds)
             memory_bytes.append(resident_bytes())
     growth_bytes = max(memory_bytes) - memory_bytes[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,19 +27,21 @@ def verify(
     engine: str | None = None,
     threads: int = 1,
     kernels: Kernels = "default",
+    providers: Sequence[str] | None = None,
 ) -> VerifyReport:
     """Return what was checked: the files' hashes, then the golden samples through preprocessing and engine.
 
-    The outputs may differ from the recorded ones by as many steps as the manifest grants: fewer where engine,
-    version and kernels are those recorded. The first answer may differ only where the recorded one led by no more
-    than twice that, for both sides may move. How far the outputs are from the float model's is told, but it
-    is the price of quantization and fails nothing. A changed file is never run.
+    The outputs may differ from the recorded ones by as many steps as the manifest grants this engine and kernel set:
+    fewer where engine, version and kernels are those recorded. The first answer may differ only where the recorded
+    one led by no more than twice that, for both sides may move. How far the outputs are from the float model's is
+    told, but it is the price of quantization and fails nothing. A changed file is never run.
 
     Args:
         bundle: an opened bundle, or its folder.
         engine: an engine's name; None takes that of the bundle's format.
         threads: how many threads one inference may use.
         kernels: "reference" computes with the engine's plain kernels.
+        providers: what computes, for ONNX Runtime; None takes those that the bundle was built for.
 
     Raises:
         BundleError: the folder is no bundle, or its manifest is broken.
@@ -49,7 +52,7 @@ def verify(
     if problems := opened.integrity_problems():
         return VerifyReport(name, opened.sha256, "", (Check("files", False, "; ".join(problems)),))
     golden = opened.golden()
-    with Predictor.load(opened, engine=engine, threads=threads, kernels=kernels) as predictor:
+    with Predictor.load(opened, engine=engine, threads=threads, kernels=kernels, providers=providers) as predictor:
         used = predictor.engine
         checks = (
             Check("files", True, f"{len(opened.manifest.files)} files are as they were written"),
@@ -106,7 +109,9 @@ def _float_step(wanted: NDArray[np.generic]) -> float:
 def _tolerance(manifest: Manifest, engine: Engine) -> int:
     info = _info(manifest)
     same = (info.engine, info.engine_version, info.kernels) == (engine.name, engine.version, engine.kernels)
-    return info.same_kernels_tolerance_steps if same else info.tolerance_steps
+    if same:
+        return info.same_kernels_tolerance_steps
+    return info.tolerances.get(f"{engine.name} {engine.kernels}", info.tolerance_steps)
 
 
 def _info(manifest: Manifest) -> GoldenInfo:

@@ -50,9 +50,9 @@ def small_keras() -> Any:
 @pytest.fixture(scope="session")
 def small_float(small_keras: Any) -> bytes:
     """The small network as a float32 `.tflite`."""
-    from edgetransfer.export.litert import export_backbone
+    from edgetransfer.export.litert import convert
 
-    return export_backbone(small_keras)
+    return convert(small_keras)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import GOLDEN, GOLDEN_HELP, FilePath, build_options
+from edgetransfer.cli.build_options import BOTH, GOLDEN, GOLDEN_HELP, FilePath, build_options
 from edgetransfer.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ _KEPT = "features that were computed are in the cache, and an older output is un
 
 _output = click.option("--output", type=FilePath, required=True, metavar="NAME.bundle", help="The bundle to write.")
 _force = click.option("--force", is_flag=True, help="Replace what is there already.")
+_allow = click.option(
+    "--allow",
+    multiple=True,
+    metavar="GATE",
+    help="Write the bundle though this gate fails, and record that in its manifest: foreign_ops, float_islands, labels, "
+    "accuracy, size, runtime, accelerator or outputs; may be given several times.",
+)
+_dynamic = click.option(
+    "--dynamic-batch", is_flag=True, help="Let the file take any number of images at once; ONNX only. [default: 1]"
+)
 _scores = click.option(
     "--scores-in-graph",
     is_flag=True,
@@ -59,6 +69,8 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
 @_output
 @click.option("--run", type=FilePath, metavar="FOLDER", help="Where the run is kept. [default: NAME.run beside it]")
 @_scores
+@_dynamic
+@_allow
 @_force
 @console.json_option
 @console.quiet_option
@@ -67,6 +79,8 @@ def build(
     output: Path,
     run: Path | None,
     scores_in_graph: bool,
+    dynamic_batch: bool,
+    allow: tuple[str, ...],
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -78,9 +92,13 @@ def build(
     """
     extras.require("train")
     from edgetransfer.pipeline.build import build as run_build
+    from edgetransfer.pipeline.both import build_both
+    from edgetransfer.pipeline.export import ExportOptions
 
+    how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
+    work = build_both if options.format == BOTH else run_build
     with _working(quiet) as watcher:
-        report = run_build(options, output, run=run, scores_in_graph=scores_in_graph, force=force, watcher=watcher)
+        report = work(options, output, run=run, how=how, watcher=watcher)
     console.emit(report, as_json=as_json)
 
 
@@ -126,7 +144,12 @@ def train(options: BuildOptions, run: Path, force: bool, as_json: bool, quiet: b
 @click.argument("run", type=FilePath)
 @_output
 @click.option("--golden", type=GOLDEN, help=f"{GOLDEN_HELP} [default: as the run was trained]")
+@click.option("--format", "file_format", metavar="NAME",
+              help="Another format, under the same head: litert or onnx. For recipes without calibrated ranges; for "
+              "others build with --format. [default: the run's]")  # fmt: skip
 @_scores
+@_dynamic
+@_allow
 @_force
 @console.json_option
 @console.quiet_option
@@ -134,7 +157,10 @@ def export(
     run: Path,
     output: Path,
     golden: GoldenKind | None,
+    file_format: str | None,
     scores_in_graph: bool,
+    dynamic_batch: bool,
+    allow: tuple[str, ...],
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -145,9 +171,11 @@ def export(
     """
     extras.require("train")
     from edgetransfer.pipeline.build import export as run_export
+    from edgetransfer.pipeline.export import ExportOptions
 
+    how = ExportOptions(golden, scores_in_graph, dynamic_batch, allow, force)
     with _working(quiet, kept="the run and an older bundle are untouched") as watcher:
-        bundle = run_export(run, output, golden=golden, scores_in_graph=scores_in_graph, force=force, watcher=watcher)
+        bundle = run_export(run, output, how, format=file_format, watcher=watcher)
     console.emit(_Exported(bundle), as_json=as_json)
 
 

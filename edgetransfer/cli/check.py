@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import FilePath
+from edgetransfer.cli.build_options import FilePath, provider_option
 from edgetransfer.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
@@ -23,20 +23,29 @@ _engine = click.option("--engine", metavar="NAME", help="An engine's name. [defa
 @click.command(epilog=console.example("edgetransfer verify waste.bundle"))
 @_bundle
 @_engine
+@provider_option
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Threads of one inference.")  # fmt: skip
 @click.option("--kernels", type=click.Choice(["default", "reference"]), default="default", show_default=True,
               help="The engine's fastest kernels, or its plain ones.")  # fmt: skip
 @console.json_option
 @click.pass_context
-def verify(ctx: click.Context, bundle: Path, engine: str | None, threads: int, kernels: Any, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    bundle: Path,
+    engine: str | None,
+    providers: tuple[str, ...],
+    threads: int,
+    kernels: Any,
+    as_json: bool,
+) -> None:
     """Check that a bundle is whole and computes what it should.
 
     Compares all hashes, then runs the golden samples that the bundle carries. Exits with 1 if anything is wrong.
     """
     from edgetransfer.verify import verify as run_verify
 
-    report = run_verify(bundle, engine=engine, threads=threads, kernels=kernels)
+    report = run_verify(bundle, engine=engine, threads=threads, kernels=kernels, providers=providers or None)
     console.emit(report, as_json=as_json)
     ctx.exit(0 if report.passed else 1)
 
@@ -56,6 +65,7 @@ def verify(ctx: click.Context, bundle: Path, engine: str | None, threads: int, k
 @click.option("--float", "float_run", type=FilePath, metavar="RUN",
               help="Also evaluate the float Keras model of this run folder; needs the train extra.")  # fmt: skip
 @_engine
+@provider_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]")
 @console.json_option
 @console.quiet_option
@@ -66,6 +76,7 @@ def evaluate(
     seed: int,
     float_run: Path | None,
     engine: str | None,
+    providers: tuple[str, ...],
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -89,7 +100,15 @@ def evaluate(
         watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)
         watcher.stage(f"evaluating the bundle ({split} split)")
-        report = evaluate_bundle(opened, dataset, split, engine=engine, workers=workers, progress=watcher.step)
+        report = evaluate_bundle(
+            opened,
+            dataset,
+            split,
+            engine=engine,
+            providers=providers or None,
+            workers=workers,
+            progress=watcher.step,
+        )
         reference = None if float_run is None else _evaluate_float(float_run, dataset, split, watcher)
     _emit_evaluation(report, reference, as_json=as_json)
 
@@ -97,12 +116,15 @@ def evaluate(
 @click.command(epilog=console.example("edgetransfer profile waste.bundle"))
 @_bundle
 @_engine
+@provider_option
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True, metavar="N",
               help="Inferences in each series.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, metavar="S",
               help="A series ends after that long.")  # fmt: skip
 @console.json_option
-def profile(bundle: Path, engine: str | None, runs: int, seconds: float, as_json: bool) -> None:
+def profile(
+    bundle: Path, engine: str | None, providers: tuple[str, ...], runs: int, seconds: float, as_json: bool
+) -> None:
     """Measure how fast and how large a bundle is here.
 
     Gives the times to load, of the first inference, and p50, p90 and p99 of the next, on one thread and on all;
@@ -110,7 +132,8 @@ def profile(bundle: Path, engine: str | None, runs: int, seconds: float, as_json
     """
     from edgetransfer.profile import profile as run_profile
 
-    console.emit(run_profile(bundle, engine=engine, runs=runs, seconds=seconds), as_json=as_json)
+    report = run_profile(bundle, engine=engine, providers=providers or None, runs=runs, seconds=seconds)
+    console.emit(report, as_json=as_json)
 
 
 def _warn_of_other_data(bundle: Bundle, dataset: Dataset, seed: int, watcher: Progress) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import FilePath
+from edgetransfer.cli.build_options import FilePath, provider_option
 from edgetransfer.errors import EngineError, InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ STANDARD_INPUT = "-"
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N",
               help="How many of the likeliest labels to print; --json has them all.")  # fmt: skip
 @click.option("--engine", metavar="NAME", help="An engine's name. [default: that of the bundle's format]")
+@provider_option
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Threads of one inference.")  # fmt: skip
 @console.json_option
@@ -40,6 +41,7 @@ def run(
     files: tuple[str, ...],
     top: int,
     engine: str | None,
+    providers: tuple[str, ...],
     threads: int,
     as_json: bool,
 ) -> None:
@@ -52,7 +54,7 @@ def run(
     from edgetransfer.runtime.predictor import Predictor
 
     results = []
-    with Predictor.load(bundle, engine=engine, threads=threads) as predictor:
+    with Predictor.load(bundle, engine=engine, threads=threads, providers=providers or None) as predictor:
         for file, outcome in _outcomes(predictor, files):
             results.append({"file": file, **outcome})
             if "error" in outcome:

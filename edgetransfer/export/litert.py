@@ -1,4 +1,4 @@
-"""Converts a Keras backbone to a float LiteRT graph, and refuses what would not run on a plain interpreter."""
+"""LiteRT (TFLite): converts a Keras backbone, grafts heads onto it, and tells what is in a graph."""
 
 from __future__ import annotations
 
@@ -6,17 +6,43 @@ import contextlib
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgetransfer.errors import ExportError
-from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.export import Card, OpFact
+from edgetransfer.export._litert_graft import graft
+from edgetransfer.export._litert_metadata import add_metadata
+from edgetransfer.export._litert_metadata import read_labels as labels
+from edgetransfer.quantize.calibrate import calibrate
+from edgetransfer.quantize.carry_out import carry_out
+from edgetransfer.quantize.flatbuffer import Graph, Op
 
-# Ops that may stand between the raw pixels and an int8 graph, or leave it, without being a float island.
-_EDGE_OPS = ("QUANTIZE", "DEQUANTIZE", "SOFTMAX")
+ENGINE = "litert"
+MODEL_FILE = "model.tflite"
+__all__ = [
+    "ENGINE",
+    "MODEL_FILE",
+    "calibrate",
+    "carry_out",
+    "check_builtin_ops",
+    "convert",
+    "finish",
+    "graft",
+    "head_alone",
+    "labels",
+    "step",
+    "survey",
+]
+
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_MOVES = (*_CONVERSIONS, "RESHAPE", "PAD", "PADV2", "CONCATENATION", "TRANSPOSE", "CAST", "SQUEEZE", "EXPAND_DIMS")
 
 
-def export_backbone(model: Any) -> bytes:
+def convert(model: Any) -> bytes:
     """Return the Keras `model` as a float32 `.tflite`: (1, H, W, 3) normalised pixels in, (1, D) features out.
 
     Args:
@@ -49,7 +75,7 @@ def check_builtin_ops(content: bytes, name: str) -> None:
     Raises:
         ExportError: it has flex (TensorFlow) or custom ops; names them.
     """
-    foreign = sorted({op.name for op in Graph.read(content).ops() if not op.name.isupper()})
+    foreign = sorted({op.name for op in Graph.read(content).ops() if not _is_builtin(op)})
     if foreign:
         raise ExportError(
             f"model {name!r} needs ops that LiteRT does not have built in: {', '.join(foreign)}. They would fail on "
@@ -58,17 +84,92 @@ def check_builtin_ops(content: bytes, name: str) -> None:
         )
 
 
-def float_islands(content: bytes) -> list[str]:
-    """Return the names of the ops in an int8 graph that compute in floats, in order; empty is as it should be.
+def head_alone(deployed: bytes, model: bytes) -> bytes:
+    """Return the head's ops of the grafted `model` by themselves: features as `deployed` gives them in, logits out."""
+    backbone, head = Graph.read(deployed), Graph.read(model)
+    features, names = backbone.output, [head.name(index) for index in range(len(head.subgraph.tensors))]
+    head.subgraph.operators = head.subgraph.operators[len(backbone.ops()) :]
+    logits = _logits(head)
+    last = next(number for number, op in enumerate(head.ops()) if logits in op.outputs)
+    head.subgraph.operators = head.subgraph.operators[: last + 1]  # scores in the graph: the softmax is left out
+    head.set_ends(input_index=features, input_name="features", output_index=logits, output_name=names[logits])
+    return head.to_bytes()
 
-    The conversion of raw pixels at the front and of scores at the end is not an island.
-    """
-    graph = Graph.read(content)
-    islands = []
-    for op in graph.ops():
-        computed = [i for i in (*op.inputs, *op.outputs) if i >= 0 and graph.constant(i) is None]
-        if op.name not in _EDGE_OPS and any(graph.dtype(i) == "float32" for i in computed):
-            islands.append(op.name)
-    ops = [op.name for op in graph.ops()]
-    first = next((i for i, name in enumerate(ops) if "CONV" in name), len(ops))
-    return islands + [name for name in ops[:first] if name in ("CAST", "DEQUANTIZE")]
+
+def step(model: bytes) -> float | None:
+    """Return the real size of one step of the logits of a grafted `model`; None where they are floats."""
+    graph = Graph.read(model)
+    quantization = graph.quantization(_logits(graph))
+    return None if quantization is None else quantization.scale
+
+
+def finish(model: bytes, card: Card) -> bytes:
+    """Return `model` with TFLite Metadata: labels, pixels, licence."""
+    return add_metadata(model, name=card.name, labels=card.labels, licence=card.licence)
+
+
+def survey(model: bytes) -> tuple[OpFact, ...]:
+    """Return the ops of `model` in order; `macs` of ops without weights are the elements that they compute."""
+    graph = Graph.read(model)
+    ops = graph.ops()
+    edges = _edges(graph, ops)
+    return tuple(
+        OpFact(
+            kind=op.name,
+            name=graph.name(op.outputs[0]),
+            macs=_macs(graph, op),
+            computes=_computes(graph, op),
+            builtin=_is_builtin(op),
+            edge=number in edges,
+        )
+        for number, op in enumerate(ops)
+    )
+
+
+def _is_builtin(op: Op) -> bool:
+    return op.name.isupper()  # flex and custom ops carry names of their own
+
+
+def _logits(graph: Graph) -> int:
+    """Return the index of the logits: the output, or what goes into the softmax that gives the output's scores."""
+    index = graph.output
+    for op in reversed(graph.ops()):
+        if index in op.outputs and op.name in ("SOFTMAX", "DEQUANTIZE") and graph.name(graph.output) == "scores":
+            index = op.inputs[0]
+    return index
+
+
+def _macs(graph: Graph, op: Op) -> int:
+    if op.name in _MOVES:
+        return 0
+    made = int(np.prod(graph.shape(op.outputs[0])))
+    if op.name in ("CONV_2D", "FULLY_CONNECTED"):
+        return made * int(np.prod(graph.shape(op.inputs[1])[1:]))
+    if op.name == "DEPTHWISE_CONV_2D":
+        return made * int(np.prod(graph.shape(op.inputs[1])[:3]))
+    if op.name in ("MEAN", "SUM", "AVERAGE_POOL_2D", "MAX_POOL_2D"):
+        return int(np.prod(graph.shape(op.inputs[0])))
+    return made
+
+
+def _computes(graph: Graph, op: Op) -> str:
+    """Return "float32" where any tensor that is computed at run time is floats, else the dtype of the output."""
+    ends = [graph.dtype(i) for i in (*op.inputs, *op.outputs) if i >= 0 and graph.constant(i) is None]
+    return "float32" if "float32" in ends else graph.dtype(op.outputs[0])
+
+
+def _edges(graph: Graph, ops: Sequence[Op]) -> set[int]:
+    """Return the numbers of the ops that only turn raw pixels into the first input, or logits into scores."""
+    found, index = set(), graph.input
+    for number, op in enumerate(ops):
+        if op.name not in _CONVERSIONS or op.inputs[0] != index:
+            break
+        found.add(number)
+        index = op.outputs[0]
+    index = graph.output
+    for number in reversed(range(len(ops))):
+        if ops[number].name not in (*_CONVERSIONS, "SOFTMAX") or index not in ops[number].outputs:
+            break
+        found.add(number)
+        index = ops[number].inputs[0]
+    return found

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from edgetransfer.errors import BundleError
 from edgetransfer.spec.atomic import write_atomically
 
-RUN_SCHEMA = 1
+RUN_SCHEMA = 2
+DEPLOYED_FILE = "deployed.model"  # of the format that the plan names
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class TrainedModel:
             in it is a path, a time or a measurement, so equal runs have equal descriptions.
         head: The dense layers, in real numbers.
         float_head: The head of the all-float model that quantization is compared with; None if it was not made.
-        deployed: The deployed backbone's `.tflite`: pixels in, features out.
+        deployed: The deployed backbone in the plan's format: pixels in, features out.
         range_features: (n, D) float32, training features that set the ranges of the head's int8 activations.
         golden: What golden samples can be made of, by kind: "synthetic", and "own" where the user's images may go
             to devices.
@@ -91,7 +92,7 @@ class TrainedModel:
             "golden_frames": {kind: len(golden.frames) for kind, golden in self.golden.items()},
             "description": self.description,
         }
-        write_atomically(folder / "deployed.tflite", self.deployed)
+        write_atomically(folder / DEPLOYED_FILE, self.deployed)
         write_atomically(folder / "run.npz", buffer.getvalue())
         write_atomically(
             folder / "run.json", (json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -108,15 +109,18 @@ class TrainedModel:
             raise BundleError(f"{folder}: expected a run, a folder with run.json that 'edgetransfer train' makes")
         try:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            if int(about["run_schema"]) > RUN_SCHEMA:
-                raise BundleError(f"{folder}: made by a newer edgetransfer; pip install -U edgetransfer")
+            if int(about["run_schema"]) != RUN_SCHEMA:
+                raise BundleError(
+                    f"{folder}: made by another version of edgetransfer (run schema "
+                    f"{about['run_schema']}, this one has {RUN_SCHEMA}); train again"
+                )
             with np.load(io.BytesIO((folder / "run.npz").read_bytes()), allow_pickle=False) as archive:
                 arrays = dict(archive)
             return cls(
                 description=about["description"],
                 head=_head("head", about["head_activations"], arrays),
                 float_head=_head("float_head", about["float_head_activations"], arrays) or None,
-                deployed=(folder / "deployed.tflite").read_bytes(),
+                deployed=(folder / DEPLOYED_FILE).read_bytes(),
                 range_features=arrays["range_features"],
                 golden={
                     kind: GoldenFrames(

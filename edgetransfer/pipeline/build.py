@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset
 from edgetransfer.errors import ExportError, OutputError
@@ -17,17 +18,27 @@ from edgetransfer.features.extract import View, extract, model_input
 from edgetransfer.models.trained import TrainedModel, apply_head
 from edgetransfer.pipeline import export as exporting
 from edgetransfer.pipeline import train as training
-from edgetransfer.pipeline.export import export
+from edgetransfer.pipeline.export import ExportOptions, Measured, export
+from edgetransfer.pipeline.gates import Gate, check_names
+from edgetransfer.pipeline.gates import as_text as gates_as_text
+from edgetransfer.pipeline.local import local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
-from edgetransfer.pipeline.train import PlanReport, TrainReport, plan_build, train
+from edgetransfer.pipeline.reports import PlanReport, TrainReport
+from edgetransfer.pipeline.train import plan_build, train
 from edgetransfer.profile import profile
 from edgetransfer.runtime.decoders import get_decoder
+from edgetransfer.runtime.files import read_image
+from edgetransfer.runtime.image import prepare
+from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.device import load_device
 from edgetransfer.spec.manifest import SplitMetric
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.report import EvalReport, ProfileReport, VerifyReport
 from edgetransfer.spec.task import Task
 from edgetransfer.verify import verify
+
+OUTPUT_PHOTOS = 64  # looked at for outputs that are saturated or always the same
 
 __all__ = ["BuildReport", "PlanReport", "TrainReport", "build", "evaluate_float", "export", "plan_build", "train"]
 
@@ -42,6 +53,7 @@ class BuildReport:
     floats: Mapping[str, EvalReport]
     verified: VerifyReport
     profiled: ProfileReport
+    gates: tuple[Gate, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -53,6 +65,7 @@ class BuildReport:
             "float": {split: report.to_json() for split, report in self.floats.items()},
             "verified": self.verified.to_json(),
             "profile": self.profiled.to_json(),
+            "gates": [gate.to_json() for gate in self.gates],
         }
 
     def as_text(self) -> str:
@@ -70,6 +83,7 @@ class BuildReport:
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
             f"({self.profiled.engine} {self.profiled.engine_version})",
             f"verified       {'yes' if self.verified.passed else 'NO'}",
+            *gates_as_text(self.gates),
             f"bundle         {self.bundle.path}",
             "",
             f"next:  edgetransfer run {self.bundle.path} PHOTO",
@@ -104,8 +118,7 @@ def build(
     output: Path,
     *,
     run: Path | None = None,
-    scores_in_graph: bool = False,
-    force: bool = False,
+    how: ExportOptions | None = None,
     watcher: Watcher | None = None,
 ) -> BuildReport:
     """Carry out all stages and write the bundle `output`.
@@ -114,50 +127,56 @@ def build(
         options: What to build from what.
         output: NAME.bundle; goes to the device.
         run: Where the run is kept, which stays at the desk; None: NAME.run beside the bundle.
-        scores_in_graph: Put the softmax into the graph.
-        force: Replace what is there.
+        how: What the bundle is to be like; its golden samples are those of `options`.
         watcher: Is told the stages.
 
     Raises:
         EdgetransferError: what went wrong, and what to do; the old bundle is then still whole.
     """
-    watcher = watcher or Silent()
+    watcher, how = watcher or Silent(), how or ExportOptions()
     run = run or output.with_name(output.name.removesuffix(".bundle") + ".run")
     if run.resolve() == output.resolve():
         raise OutputError(f"output {str(output)!r}: the run would go there too; end --output in .bundle or give --run")
-    training.refuse_existing(output, holds="manifest.json", force=force)
-    training.refuse_existing(run, holds="run.json", force=force)
+    check_names(how.allow)
+    training.refuse_existing(output, holds="manifest.json", force=how.force)
+    training.refuse_existing(run, holds="run.json", force=how.force)
     stages = training.Training(options, watcher)
     trained, report, dataset = stages.run(run)
     stages.save(trained, run, unfinished=True)  # an interruption from here on leaves a run without its bundle
+    floats = _float_reports(stages, trained, dataset, watcher)
     exported: dict[str, EvalReport] = {}
 
-    def measure(bundle: Bundle) -> dict[str, SplitMetric]:
+    def measure(bundle: Bundle) -> Measured:
         for split in ("val", "test"):
             if dataset.split(split):
                 watcher.stage(f"evaluating the bundle ({split} split)")
                 exported[split] = evaluate_bundle(
-                    bundle, dataset, split, workers=options.workers, progress=watcher.step
+                    bundle, dataset, split, providers=(), workers=options.workers, progress=watcher.step
                 )
-        return {split: SplitMetric(found.accuracy, found.samples) for split, found in exported.items()}
+        metrics = {split: SplitMetric(found.accuracy, found.samples) for split, found in exported.items()}
+        pair = (floats["val"].accuracy, exported["val"].accuracy) if "val" in floats and "val" in exported else None
+        return Measured(metrics, _some_outputs(bundle, dataset), pair, len(dataset.split("val")))
 
-    bundle = exporting.write(
-        trained,
-        output,
-        golden=None,
-        scores_in_graph=scores_in_graph,
-        force=force,
-        watcher=watcher,
-        measure=measure,
-    )
-    floats = _float_reports(stages, trained, dataset, watcher)
+    device = None if options.device is None else load_device(options.device)
+    bundle, gates = exporting.write(trained, output, how, watcher=watcher, measure=measure, device=device)
     watcher.stage("verifying")
-    verified = verify(bundle)
+    verified = verify(bundle, providers=())
     if not verified.passed:
         raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
     (run / training.UNFINISHED).unlink()
     watcher.stage("profiling")
-    return BuildReport(bundle, report, exported, floats, verified, profile(bundle, seconds=0.1))
+    profiled = profile(bundle, providers=(), seconds=0.1)
+    return BuildReport(bundle, report, exported, floats, verified, profiled, gates)
+
+
+def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:
+    """Return the bundle's stored outputs on some validation photos, (n, C); None where there are none."""
+    some = sorted(dataset.split("val") or dataset.split("train"), key=lambda sample: sample.sha256)[:OUTPUT_PHOTOS]
+    if not some:
+        return None
+    with Predictor.load(bundle, providers=()) as predictor:
+        spec = bundle.manifest.preprocess
+        return np.concatenate([predictor.run(prepare(read_image(sample.path), spec)) for sample in some])
 
 
 def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher | None = None) -> EvalReport:
@@ -178,7 +197,7 @@ def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher 
     task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
     check_labels(task.labels, dataset.labels)
     watcher.stage("loading the Keras backbone")
-    model = load_keras(training.local_choice(run))
+    model = load_keras(local_choice(run))
     watcher.stage(f"evaluating the float model ({split} split)")
     normalisation = Normalisation(**about["backbone"]["normalisation"])
     features = _keras_features(model, dataset.split(split), spec, normalisation, watcher)
@@ -194,7 +213,7 @@ def _float_reports(
         return {}
     about = trained.description
     task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
-    graph = float_graph(float_backbone(stages.options.backbone))
+    graph = float_graph(float_backbone(stages.options.backbone, stages.plan.format))
     reports = {}
     for split in ("val", "test"):
         samples = dataset.split(split)
@@ -202,7 +221,14 @@ def _float_reports(
             continue
         watcher.stage(f"evaluating the float model ({split} split)")
         views = [View(sample) for sample in samples]
-        features = extract(graph, views, spec, workers=stages.options.workers, progress=watcher.step).real
+        features = extract(
+            graph,
+            views,
+            spec,
+            engine=stages.plan.engine,
+            workers=stages.options.workers,
+            progress=watcher.step,
+        ).real
         reports[split] = _report(apply_head(trained.float_head, features), dataset, split, task, "float32 model")
     return reports
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgetransfer.errors import DataError
 from edgetransfer.pipeline.build import BuildReport, build
+from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.spec.backbone import BackboneChoice
 
@@ -32,7 +33,7 @@ def demo(folder: Path, *, force: bool = False, watcher: Watcher | None = None) -
     photos = folder / "digits"
     write_digits(photos)
     options = BuildOptions(data=photos, backbone=BackboneChoice("efficientnet_lite0"), device="raspberry_pi_4")
-    return build(options, folder / "digits.bundle", force=force, watcher=watcher)
+    return build(options, folder / "digits.bundle", how=ExportOptions(force=force), watcher=watcher)
 
 
 def write_digits(folder: Path) -> None:

@@ -4,44 +4,90 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError, RecipeError
-from edgetransfer.export.graft import graft
-from edgetransfer.export.litert import check_builtin_ops, float_islands
-from edgetransfer.export.metadata import add_metadata
+from edgetransfer.export import Card, Exporter, get_exporter
+from edgetransfer.features.deploy import float_backbone
 from edgetransfer.models.trained import TrainedModel, apply_head
+from edgetransfer.pipeline import gates
 from edgetransfer.pipeline.golden import record
+from edgetransfer.pipeline.local import local_choice
 from edgetransfer.pipeline.options import GoldenKind, Silent, Watcher
 from edgetransfer.pipeline.train import refuse_existing
-from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
-from edgetransfer.spec.bundle import MODEL_FILE, Bundle, write_bundle
-from edgetransfer.spec.manifest import BackboneInfo, DataInfo, LicenceInfo, Manifest, ModelInfo, SplitMetric
+from edgetransfer.spec.bundle import Bundle, write_bundle
+from edgetransfer.spec.device import Device, device_names, load_device
+from edgetransfer.spec.manifest import (
+    BackboneInfo,
+    BudgetInfo,
+    DataInfo,
+    FootprintInfo,
+    LicenceInfo,
+    Manifest,
+    ModelInfo,
+    SplitMetric,
+)
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
-from edgetransfer.spec.recipe import get_recipe
+from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.task import Task
-from edgetransfer.spec.tensor import TensorSpec
+
 
 HEAD_STEPS = 2  # int8 logits may be so many steps from the float head's on the same features
 
-Metrics = Mapping[str, SplitMetric]
-Measure = Callable[[Bundle], Metrics]
-"""Scores a bundle that is written aside, so that its own figures can go into its manifest."""
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a bundle that is written aside does on real photos.
+
+    Attributes:
+        metrics: Its figures, for the manifest.
+        outputs: Stored outputs (n, C) on some photos; None if there were none.
+        accuracy: On the validation split, 0 to 1: of the float model, and its own; None if not measured.
+        val_samples: How many photos that was.
+    """
+
+    metrics: Mapping[str, SplitMetric]
+    outputs: NDArray[Any] | None = None
+    accuracy: tuple[float, float] | None = None
+    val_samples: int = 0
+
+
+Measure = Callable[[Bundle], Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What a user can ask of an export.
+
+    Attributes:
+        golden: Which golden samples to carry; None: as the run says.
+        scores_in_graph: Put the softmax into the graph, for clients that know no decoder.
+        dynamic_batch: Take any number of images at once, where the format can.
+        allow: Gates that may fail.
+        force: Replace a bundle that is there.
+    """
+
+    golden: GoldenKind | None = None
+    scores_in_graph: bool = False
+    dynamic_batch: bool = False
+    allow: tuple[str, ...] = ()
+    force: bool = False
 
 
 def export(
     run: Path,
     output: Path,
+    options: ExportOptions | None = None,
     *,
-    golden: GoldenKind | None = None,
-    scores_in_graph: bool = False,
-    force: bool = False,
+    format: str | None = None,
     watcher: Watcher | None = None,
 ) -> Bundle:
     """Write the run in the folder `run` as the bundle `output` and return it.
@@ -49,78 +95,121 @@ def export(
     Args:
         run: What `train` wrote.
         output: NAME.bundle.
-        golden: Which golden samples to carry; None: as the run says.
-        scores_in_graph: Put the softmax into the graph, for clients that know no decoder.
-        force: Replace a bundle that is there.
+        options: How.
+        format: Another format than the run's, with the same head; for recipes without fixed ranges only, for others
+            must learn from that format's own features.
         watcher: Is told the stages.
 
     Raises:
         BundleError: `run` is no run.
         OutputError: `output` exists or cannot be written.
-        ExportError: the graph does not hold what it promises.
+        ExportError: the graph does not hold what it promises, or a gate fails.
+        RecipeError: the run cannot be written in that format.
     """
-    refuse_existing(output, holds="manifest.json", force=force)
+    options, watcher = options or ExportOptions(), watcher or Silent()
+    gates.check_names(options.allow)
+    refuse_existing(output, holds="manifest.json", force=options.force)
     trained = TrainedModel.load(run)
-    return write(
-        trained, output, golden=golden, scores_in_graph=scores_in_graph, force=force, watcher=watcher or Silent()
-    )
+    if format not in (None, trained.description["plan"]["format"]):
+        trained = _in_format(trained, run, str(format), watcher)
+    return write(trained, output, options, watcher=watcher)[0]
 
 
 def write(
     trained: TrainedModel,
     output: Path,
+    options: ExportOptions,
     *,
-    golden: GoldenKind | None,
-    scores_in_graph: bool,
-    force: bool,
     watcher: Watcher,
     measure: Measure | None = None,
-) -> Bundle:
+    device: Device | None = None,
+) -> tuple[Bundle, tuple[gates.Gate, ...]]:
     """Write `trained` as the bundle `output`; `measure` scores it first, and its figures go into the manifest."""
     watcher.stage("exporting the bundle")
-    manifest, files = _assemble(trained, output.name.removesuffix(".bundle"), golden, scores=scores_in_graph)
+    manifest, files = _assemble(trained, output.name.removesuffix(".bundle"), options)
+    measured = Measured({})
     if measure is not None:
         aside = output.parent / f".{output.name}.unmeasured"
         try:
-            manifest = replace(manifest, metrics=measure(write_bundle(aside, manifest, files, force=True)))
+            measured = measure(write_bundle(aside, manifest, files, force=True))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    return write_bundle(output, manifest, files, force=force)
+    passed = gates.check(_candidate(trained, manifest, files, measured, device), options.allow)
+    manifest = replace(manifest, metrics=measured.metrics, allowed=gates.allowed_names(passed))
+    return write_bundle(output, manifest, files, force=options.force), passed
 
 
-def _assemble(
-    trained: TrainedModel, name: str, golden: GoldenKind | None, *, scores: bool
-) -> tuple[Manifest, dict[str, bytes]]:
-    about = trained.description
-    task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
-    recipe = get_recipe(about["plan"]["recipe"]["name"])
-    model = graft(trained.deployed, trained.head, trained.range_features, scores=scores)
-    check_head(trained, model)
-    check_builtin_ops(model, name)
-    islands = float_islands(model) if recipe.needs_calibration else []
-    if islands:
-        raise ExportError(
-            f"recipe {recipe.name!r} left ops in floats: {', '.join(islands)}; this backbone cannot be int8 "
-            "throughout, try recipe float16 or dynamic_int8"
+def _candidate(
+    trained: TrainedModel,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    measured: Measured,
+    device: Device | None,
+) -> gates.Candidate:
+    return gates.Candidate(
+        model=files[manifest.model.file],
+        manifest=manifest,
+        labels_sha256=trained.description["head"]["labels_sha256"],
+        outputs=measured.outputs,
+        accuracy=measured.accuracy,
+        val_samples=measured.val_samples,
+        max_drop=None if manifest.budget is None else manifest.budget.max_drop,
+        device=device or _named_device(manifest.device),
+    )
+
+
+def _named_device(slug: str | None) -> Device | None:
+    """Return the device of that name; None where it was a user's own file, which is not here."""
+    return load_device(slug) if slug in device_names() else None
+
+
+def _in_format(trained: TrainedModel, run: Path, format: str, watcher: Watcher) -> TrainedModel:
+    """Return the run with its backbone deployed in another format, under the same head."""
+    plan = trained.description["plan"]
+    recipe = Recipe.from_json(plan["recipe"])
+    if recipe.needs_calibration:
+        raise RecipeError(
+            f"run {str(run)!r}: its head learned from {plan['format']} features as {recipe.name}, {format} computes "
+            f"others; train for it: edgetransfer build --format {format}"
         )
+    reason = why_not(format, recipe)
+    if reason is not None:
+        raise RecipeError(f"recipe {recipe.name!r} cannot be written as {format!r}: {reason}")
+    watcher.stage(f"exporting the backbone as {format}")
+    backbone = float_backbone(local_choice(run), format)
+    exporter = get_exporter(format)
+    deployed = exporter.carry_out(backbone.graph, recipe, backbone.normalisation)
+    about = {**trained.description, "plan": {**plan, "format": format, "engine": exporter.ENGINE, "providers": []}}
+    return replace(trained, description=about, deployed=deployed)
+
+
+def _assemble(trained: TrainedModel, name: str, options: ExportOptions) -> tuple[Manifest, dict[str, bytes]]:
+    about, scores = trained.description, options.scores_in_graph
+    task, spec = Task.from_json(about["task"]), ImageInput.from_json(about["preprocess"])
+    recipe = Recipe.from_json(about["plan"]["recipe"])
+    exporter = get_exporter(about["plan"]["format"])
+    model = exporter.graft(trained.deployed, trained.head, trained.range_features, scores=scores)
+    check_head(trained, model)
     backbone = about["backbone"]
-    model = add_metadata(model, name=name, labels=task.labels, licence=backbone["licence"])
-    files = {MODEL_FILE: model}
-    kind = golden or about["golden"]
+    model = exporter.finish(model, Card(name, task.labels, backbone["licence"], spec, scores))
+    if options.dynamic_batch:
+        model = _with_dynamic_batch(exporter, model, about["plan"]["format"])
+    files = {exporter.MODEL_FILE: model}
+    kind = options.golden or about["golden"]
     info = None
     if kind != "none":
         if kind not in trained.golden:
             raise RecipeError(
                 f"golden samples {kind!r}: the run was trained with --golden {about['golden']}; train again"
             )
-        samples, info = record(model, trained, kind, spec, scores=scores)
+        samples, info = record(model, trained, kind, spec, scores=scores, engine_name=exporter.ENGINE)
         files[info.file] = samples.to_bytes()
     licences, texts = _licences(backbone)
-    graph = Graph.read(model)
+    extra, footprint = _extra(exporter, model, name)
     manifest = Manifest(
         edgetransfer=about["edgetransfer"],
         name=name,
-        model=ModelInfo(MODEL_FILE, _tensor(graph, graph.input), _tensor(graph, graph.output), scores),
+        model=_model_info(exporter, model, about["plan"], scores=scores),
         task=task,
         preprocess=spec,
         backbone=BackboneInfo(**{**backbone, "normalisation": Normalisation(**backbone["normalisation"])}),
@@ -128,10 +217,40 @@ def _assemble(
         data=DataInfo(about["data"]["fingerprint"], about["data"]["counts"]),
         device=about["plan"]["device"],
         golden=info,
+        budget=_budget(about["budget"]),
+        footprint=footprint,
         licences=licences,
         versions=about["versions"],
+        format=about["plan"]["format"],
     )
-    return manifest, files | texts
+    return manifest, files | texts | extra
+
+
+def _budget(kept: Mapping[str, Any] | None) -> BudgetInfo | None:
+    return None if kept is None else BudgetInfo(**{**kept, "kept": tuple(kept["kept"])})
+
+
+def _extra(exporter: Exporter, model: bytes, name: str) -> tuple[dict[str, bytes], FootprintInfo | None]:
+    """Return the files that a format ships beside its model, and what its interpreter says of memory."""
+    make: Any = getattr(exporter, "extra_files", None)
+    arena: Any = getattr(exporter, "arena_bytes", None)
+    return ({} if make is None else make(model, name)), (None if arena is None else FootprintInfo(arena(model)))
+
+
+def _with_dynamic_batch(exporter: Exporter, model: bytes, format: str) -> bytes:
+    make: Any = getattr(exporter, "with_dynamic_batch", None)
+    if make is None:
+        raise RecipeError(f"--dynamic-batch: the format {format!r} has a fixed batch of 1; --format onnx can")
+    content: bytes = make(model)
+    return content
+
+
+def _model_info(exporter: Exporter, model: bytes, plan: Mapping[str, Any], *, scores: bool) -> ModelInfo:
+    engine = open_engine(exporter.ENGINE, model, threads=1)
+    # Raw pixels go in as they are: what the graph makes of them is its own affair.
+    ends = replace(engine.input, quantization=None), engine.output
+    engine.close()
+    return ModelInfo(exporter.MODEL_FILE, *ends, scores, tuple(plan["providers"]))
 
 
 def check_head(trained: TrainedModel, model: bytes) -> int:
@@ -142,12 +261,12 @@ def check_head(trained: TrainedModel, model: bytes) -> int:
     Raises:
         ExportError: more than HEAD_STEPS, or another first answer where the float logits are no tie.
     """
-    features = trained.range_features
-    graph = Graph.read(trained.deployed)
-    if graph.quantization(graph.output) is None:
+    exporter = get_exporter(trained.description["plan"]["format"])
+    step = exporter.step(model)
+    if step is None:
         return 0
-    wanted = apply_head(trained.head, features)
-    got, step = _head_logits(trained, model)
+    wanted = apply_head(trained.head, trained.range_features)
+    got = _head_logits(exporter, trained, model)
     steps = int(np.ceil(np.abs(got - wanted).max() / step - 1e-3))
     rows = np.arange(len(wanted))
     lost = wanted.max(axis=1) - wanted[rows, got.argmax(axis=1)]  # 0 where the first answer is the same
@@ -159,29 +278,14 @@ def check_head(trained: TrainedModel, model: bytes) -> int:
     return steps
 
 
-def _head_logits(trained: TrainedModel, model: bytes) -> tuple[NDArray[np.float32], float]:
-    """Return the deployed head's real logits for the run's range features, (n, classes), and one step's size."""
-    deployed, head = Graph.read(trained.deployed), Graph.read(model)
-    features, names = deployed.output, [head.name(index) for index in range(len(head.subgraph.tensors))]
-    head.subgraph.operators = head.subgraph.operators[len(deployed.ops()) :]
-    if "logits_real" in names:  # scores in the graph: what follows the logits is left out
-        head.subgraph.operators = head.subgraph.operators[:-2]
-    head.set_ends(input_index=features, input_name="features", output_index=names.index("logits"), output_name="logits")
-    engine = open_engine("litert", head.to_bytes(), threads=1)
-    given, result = deployed.quantization(features), engine.output.quantization
-    if given is None or result is None:
-        raise RecipeError("the head's features or logits are floats; steps are of int8 heads")
-    stored = given.quantize(trained.range_features, "int8")
+def _head_logits(exporter: Exporter, trained: TrainedModel, model: bytes) -> NDArray[np.float32]:
+    """Return the deployed head's real logits for the run's range features, (n, classes)."""
+    engine = open_engine(exporter.ENGINE, exporter.head_alone(trained.deployed, model), threads=1)
+    given, features = engine.input.quantization, trained.range_features
+    stored = features if given is None else given.quantize(features, engine.input.dtype)
     real = engine.output.to_real(np.concatenate([engine.run(row[None]) for row in stored]))
     engine.close()
-    return real, result.scale
-
-
-def _tensor(graph: Graph, index: int) -> TensorSpec:
-    dtype = graph.dtype(index)
-    # Raw pixels go in as they are: what the graph makes of them is its own affair.
-    quantization = None if index == graph.input else graph.quantization(index)
-    return TensorSpec(graph.name(index), graph.shape(index), dtype, quantization)
+    return real
 
 
 def _licences(backbone: Mapping[str, str]) -> tuple[tuple[LicenceInfo, ...], dict[str, bytes]]:

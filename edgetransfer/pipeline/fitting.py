@@ -21,7 +21,7 @@ _PENALTIES = (0.03, 0.1, 0.3, 1.0)  # of the quick head, relative to the feature
 
 
 def choose_fit(
-    graph: bytes, dataset: Dataset, spec: ImageInput, *, workers: int | None, watcher: Watcher
+    graph: bytes, dataset: Dataset, spec: ImageInput, *, engine: str, workers: int | None, watcher: Watcher
 ) -> tuple[ImageInput, dict[Fit, float]]:
     """Return `spec` with the fit that does best, and each fit's accuracy, each image left out in turn.
 
@@ -39,7 +39,9 @@ def choose_fit(
     right: dict[Fit, NDArray[np.bool_]] = {}
     order: list[Fit] = ["squash", *(fit for fit in FITS if fit != "squash")]
     for done, fit in enumerate(order):
-        features = extract(graph, [View(sample) for sample in some], replace(spec, fit=fit), workers=workers).real
+        features = extract(
+            graph, [View(sample) for sample in some], replace(spec, fit=fit), engine=engine, workers=workers
+        ).real
         right[fit] = _right_when_left_out(features, labels)
         watcher.step(done + 1, len(FITS))
     best = max(order, key=lambda fit: float(right[fit].mean()))  # the first of equals

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Dataset, Sample
 from edgetransfer.models.trained import GoldenFrames, TrainedModel, apply_head
 from edgetransfer.runtime.cores import available_cores
-from edgetransfer.runtime.engines import open_engine
+from edgetransfer.runtime.engines import Kernels, open_engine
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.golden import Golden
@@ -49,27 +49,30 @@ def synthetic_frames() -> tuple[NDArray[np.uint8], ...]:
     return tuple(frames)
 
 
-def float_features(graph: bytes, frames: tuple[NDArray[np.uint8], ...], spec: ImageInput) -> GoldenFrames:
+def float_features(
+    graph: bytes, frames: tuple[NDArray[np.uint8], ...], spec: ImageInput, engine_name: str
+) -> GoldenFrames:
     """Return `frames` with the features that the float graph gives for them."""
-    engine = open_engine("litert", graph, threads=1)
+    engine = open_engine(engine_name, graph, threads=1)
     rows = [engine.run(prepare(frame, spec)[None])[0] for frame in frames]
     engine.close()
     return GoldenFrames(frames, np.stack(rows).astype(np.float32))
 
 
 def record(
-    model: bytes, trained: TrainedModel, kind: str, spec: ImageInput, *, scores: bool
+    model: bytes, trained: TrainedModel, kind: str, spec: ImageInput, *, scores: bool, engine_name: str
 ) -> tuple[Golden, GoldenInfo]:
     """Run `model` on the golden frames of `kind` and return what came out, with how far devices may stray.
 
-    The tolerance is measured: this machine's default kernels against the engine's reference kernels, doubled, for
-    other processors round otherwise again, and never less than two steps.
+    Tolerances are measured: this machine's default kernels against every other kernel set that can run the model
+    here, doubled; of kernels that cannot run here (another processor's) the largest of them is assumed, never less
+    than two steps.
     """
     golden = trained.golden[kind]
     prepared = [prepare(frame, spec) for frame in golden.frames]
-    default = open_engine("litert", model, threads=1)
+    default = open_engine(engine_name, model, threads=1)
     own = np.concatenate([default.run(one[None]) for one in prepared])
-    other = _on_reference_kernels(model, prepared)
+    tolerances = _tolerances(model, prepared, own, engine_name)
     logits = apply_head(trained.head, golden.float_features)
     info = GoldenInfo(
         kind="own" if kind == "own" else "synthetic",
@@ -78,9 +81,10 @@ def record(
         engine=default.name,
         engine_version=default.version,
         kernels=default.kernels,
-        tolerance_steps=max(2, 2 * _steps_apart(own, other)),
+        tolerance_steps=max(2, *tolerances.values()),
         # Integers repeat exactly; float sums may differ in the last bits between processors with one kernel set.
         same_kernels_tolerance_steps=1 if own.dtype == np.float32 else 0,
+        tolerances=tolerances,
     )
     hashes = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in prepared)
     recorded = Golden(golden.frames, hashes, _softmax(logits) if scores else logits, own)
@@ -88,11 +92,30 @@ def record(
     return recorded, info
 
 
-def _on_reference_kernels(model: bytes, prepared: list[NDArray[np.uint8]]) -> NDArray[Any]:
-    """Return the outputs of the engine's plain kernels: 50 times as slow, on one core each, so on all cores at once."""
+_OTHER_KERNELS: dict[str, tuple[tuple[str, Kernels], ...]] = {"tflm": (("litert", "reference"), ("litert", "default"))}
+"""Which other kernel sets run an engine's models; where nothing is said, the engine's own reference kernels."""
+
+
+def _tolerances(model: bytes, prepared: list[NDArray[np.uint8]], own: NDArray[Any], engine_name: str) -> dict[str, int]:
+    found = {}
+    for name, kernels in _OTHER_KERNELS.get(engine_name, ((engine_name, "reference"),)):
+        outputs, kernel_set = _on_other_kernels(model, prepared, name, kernels)
+        found[f"{name} {kernel_set}"] = max(1, 2 * _steps_apart(own, outputs))
+    return found
+
+
+def _on_other_kernels(
+    model: bytes, prepared: list[NDArray[np.uint8]], engine_name: str, kernels: Kernels
+) -> tuple[NDArray[Any], str]:
+    """Return the outputs of those kernels and what they are called.
+
+    Plain kernels are 50 times as slow, on one core each, so they run on all cores at once.
+    """
+    names: list[str] = []
 
     def share(start: int) -> list[NDArray[Any]]:
-        engine = open_engine("litert", model, threads=1, kernels="reference")
+        engine = open_engine(engine_name, model, threads=1, kernels=kernels)
+        names.append(engine.kernels)
         outputs = [engine.run(one[None]) for one in prepared[start::cores]]
         engine.close()
         return outputs
@@ -100,7 +123,7 @@ def _on_reference_kernels(model: bytes, prepared: list[NDArray[np.uint8]]) -> ND
     cores = min(available_cores(), len(prepared))
     with ThreadPoolExecutor(cores) as threads:
         shares = list(threads.map(share, range(cores)))
-    return np.concatenate([shares[number % cores][number // cores] for number in range(len(prepared))])
+    return np.concatenate([shares[number % cores][number // cores] for number in range(len(prepared))]), names[0]
 
 
 def _steps_apart(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:

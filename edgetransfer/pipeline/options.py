@@ -46,7 +46,8 @@ class BuildOptions:
     Attributes:
         data: A folder of photos or a CSV.
         backbone: Which backbone.
-        recipe: Name of the recipe; None: what the device wants.
+        recipe: Name of the recipe, or a .toml file; None: what the device wants.
+        format: "litert", "onnx" or "tflm"; None: that of the device's first engine.
         device: Slug or file of the device the bundle is for; None: any.
         fit: How an image meets the square; None: chosen on training and validation images.
         augment: Augmented views of each training image.
@@ -60,6 +61,9 @@ class BuildOptions:
         drop_near_duplicates: Leave training images out that also stand in another split.
         golden: Which raw images the bundle carries to be verified with.
         float_reference: Also train and score an all-float model, to say what quantization cost.
+        max_drop: Accuracy that the recipe may cost, in points on the validation split. Where it costs more, ops are
+            kept at higher precision until it does not. None: what it costs is only told.
+        max_evaluations: How many heads may be trained to find out which ops.
         seed: Of splits, views, order and dropout.
         workers: Threads; None: one a core.
     """
@@ -67,6 +71,7 @@ class BuildOptions:
     data: Path
     backbone: BackboneChoice
     recipe: str | None = None
+    format: str | None = None
     device: str | None = None
     fit: Fit | None = None
     augment: int = 0
@@ -80,5 +85,7 @@ class BuildOptions:
     drop_near_duplicates: bool = False
     golden: GoldenKind = "own"
     float_reference: bool = True
+    max_drop: float | None = None
+    max_evaluations: int = 16
     seed: int = 0
     workers: int | None = None

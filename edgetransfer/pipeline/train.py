@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,90 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgetransfer
-from edgetransfer.data import DataReport, Dataset, Sample, load_dataset
-from edgetransfer.errors import BundleError, OutputError
-from edgetransfer.features.deploy import FloatBackbone, deploy, float_backbone, float_graph
+from edgetransfer.data import Dataset, Sample, load_dataset
+from edgetransfer.errors import OutputError, RecipeError
+from edgetransfer.export import get_exporter
+from edgetransfer.features.cost import KeptCost, kept_cost
+from edgetransfer.features.deploy import Calibration, FloatBackbone, calibration, deploy, float_backbone, float_graph
 from edgetransfer.features.extract import View, extract
+from edgetransfer.features.noise import keep_in_floats, rank_ops
 from edgetransfer.models import backbones
 from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline.fitting import choose_fit
 from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
+from edgetransfer.pipeline.gates import labels_sha256
+from edgetransfer.pipeline.local import write_local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
-from edgetransfer.quantize.plan import make_plan, plan_as_text
-from edgetransfer.spec.atomic import write_atomically
-from edgetransfer.spec.backbone import BackboneChoice
+from edgetransfer.pipeline.reports import PlanReport, TrainReport
+from edgetransfer.pipeline.search import Candidate, Outcome, keep_budget
+from edgetransfer.quantize.plan import make_plan
 from edgetransfer.spec.device import load_device
-from edgetransfer.spec.preprocess import Fit, ImageInput, Normalisation
-from edgetransfer.spec.recipe import Plan
+from edgetransfer.spec.preprocess import Fit, ImageInput
+from edgetransfer.spec.recipe import Plan, Recipe
+from edgetransfer.spec.recipe_file import load_recipe
 from edgetransfer.spec.task import Task
 from edgetransfer.train.fit import Fit as HeadFit
 from edgetransfer.train.fit import HeadOptions, fit
 
 UNFINISHED = "unfinished"  # marks the run of a build that has not ended; the next one may replace it
-LOCAL_FILE = "local.json"  # where the backbone lies on this machine; part of no hash
 RANGE_FEATURES = 512  # training features that set the ranges of the head's activations
-
-
-@dataclass(frozen=True, slots=True)
-class PlanReport:
-    """What would be built from which data."""
-
-    plan: Plan
-    data_report: DataReport | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        data = None if self.data_report is None else self.data_report.to_json()
-        return {"plan": self.plan.to_json(), "data": data}
-
-    def as_text(self) -> str:
-        """Return the report for people."""
-        parts = [plan_as_text(self.plan)]
-        if self.data_report is not None:
-            parts.append(self.data_report.as_text())
-        return "\n\n".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainReport:
-    """What was trained, and how well it does on the validation split (in floats, before export)."""
-
-    run: Path
-    plan: Plan
-    data_report: DataReport
-    chosen: Mapping[str, float]
-    candidates: tuple[Mapping[str, float], ...]
-    fit: str
-    fit_accuracy: Mapping[Fit, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return {
-            "run": str(self.run),
-            "plan": self.plan.to_json(),
-            "data": self.data_report.to_json(),
-            "chosen": dict(self.chosen),
-            "candidates": [dict(row) for row in self.candidates],
-            "fit": self.fit,
-            "fit_val_accuracy": dict(self.fit_accuracy),
-        }
-
-    def as_text(self) -> str:
-        """Return the report for people."""
-        choice = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.chosen.items())
-        tried = ", ".join(f"{name} {value:.1%}" for name, value in self.fit_accuracy.items())
-        lines = [
-            plan_as_text(self.plan, notes=False),
-            f"notes     {len(self.plan.notes)} on why, and on what the device leaves unused: edgetransfer plan",
-            "",
-            self.data_report.as_text(),
-            "",
-            f"images meet the square by: {self.fit}"
-            + (f" (quick head, each image left out in turn: {tried})" if tried else ""),
-            f"head: {choice} (of {len(self.candidates)} tried)",
-            f"run: {self.run}",
-        ]
-        return "\n".join(lines)
 
 
 def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> PlanReport:
@@ -116,8 +59,9 @@ def resolve_plan(options: BuildOptions) -> Plan:
     others = [backbones.get_spec(name) for name in backbones.names()]
     return make_plan(
         resolved.spec,
-        options.recipe,
+        None if options.recipe is None else load_recipe(options.recipe),
         device,
+        format=options.format,
         alpha=resolved.alpha,
         input_px=resolved.height_px,
         alternatives=others,
@@ -167,6 +111,29 @@ def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Shipped:
+    """What goes to the device: the recipe as it was carried out, the graph, the head, and how a budget was kept."""
+
+    recipe: Recipe
+    deployed: bytes
+    fit: HeadFit
+    budget: Outcome | None = None
+    cost: KeptCost | None = None
+
+
+def _budget(options: BuildOptions, shipped: _Shipped, float_fit: HeadFit | None) -> dict[str, Any] | None:
+    if options.max_drop is None or float_fit is None or shipped.budget is None:
+        return None
+    return {
+        "max_drop": options.max_drop,
+        "val_float": float_fit.chosen["val_accuracy"],
+        "val_exported": shipped.budget.value,
+        "evaluations": shipped.budget.evaluations,
+        "kept": list(shipped.budget.kept),
+    }
+
+
 class Training:
     """One training run; the methods are the stages, in order."""
 
@@ -180,33 +147,43 @@ class Training:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / UNFINISHED).touch()
         trained.save(folder)
-        _write_local_choice(folder, self.options.backbone)
+        write_local_choice(folder, self.options.backbone)
 
     def run(self, folder: Path) -> tuple[TrainedModel, TrainReport, Dataset]:
         """Carry out the stages; `folder` is only named in the report."""
         dataset = _dataset(self.options, self.watcher)
-        self.watcher.stage(f"exporting {self.plan.backbone}")
-        backbone = float_backbone(self.options.backbone)
+        self.watcher.stage(f"exporting {self.plan.backbone} ({self.plan.format})")
+        backbone = float_backbone(self.options.backbone, self.plan.format)
         deployed, spec, fit_accuracy = self._deployed(backbone, dataset)
         floats = float_graph(backbone)
-        head_graph = floats if self.options.head_on == "float" else deployed
-        result = self._head(head_graph, dataset, spec, "features")
-        float_head = None
-        if self.options.float_reference:
-            float_head = self._head(floats, dataset, spec, "float features, for comparison").head
+        float_fit = None
+        if self.options.float_reference or self.options.max_drop is not None:
+            float_fit = self._head(floats, dataset, spec, "float features, for comparison")
+        shipped = _Shipped(self.plan.recipe, deployed, self._shipped_head(deployed, floats, dataset, spec))
+        if self.options.max_drop is not None and float_fit is not None:
+            shipped = self._within_budget(shipped, backbone, float_fit, dataset, spec)
         frames = {"synthetic": synthetic_frames()} | (
             {"own": own_frames(dataset)} if self.options.golden == "own" else {}
         )
+        engine = get_exporter(self.plan.format).ENGINE
         trained = TrainedModel(
-            description=self._description(backbone, dataset, spec, result),
-            head=result.head,
-            float_head=float_head,
-            deployed=deployed,
-            range_features=self._range_features(deployed, dataset, spec),
-            golden={kind: float_features(floats, some, spec) for kind, some in frames.items()},
+            description=self._description(backbone, dataset, spec, shipped, float_fit),
+            head=shipped.fit.head,
+            float_head=None if float_fit is None else float_fit.head,
+            deployed=shipped.deployed,
+            range_features=self._range_features(shipped.deployed, dataset, spec),
+            golden={kind: float_features(floats, some, spec, engine) for kind, some in frames.items()},
         )
         report = TrainReport(
-            folder, self.plan, dataset.report, result.chosen, result.candidates, spec.fit, fit_accuracy
+            folder,
+            replace(self.plan, recipe=shipped.recipe),
+            dataset.report,
+            shipped.fit.chosen,
+            shipped.fit.candidates,
+            spec.fit,
+            fit_accuracy,
+            shipped.budget,
+            shipped.cost,
         )
         return trained, report, dataset
 
@@ -219,7 +196,9 @@ class Training:
         if self.options.fit is not None:
             return deployed, spec, {}
         self.watcher.stage("choosing how images meet the square")
-        chosen, accuracy = choose_fit(deployed, dataset, spec, workers=self.options.workers, watcher=self.watcher)
+        chosen, accuracy = choose_fit(
+            deployed, dataset, spec, engine=self.plan.engine, workers=self.options.workers, watcher=self.watcher
+        )
         if chosen != spec:
             deployed = deploy(backbone, self.plan.recipe, train_samples, chosen)
         return deployed, chosen, accuracy
@@ -228,11 +207,52 @@ class Training:
         """Return what the deployed graph gives for some training images, whatever the head was trained on."""
         views = self._train_views(dataset)
         some = views[:: max(1, len(views) // RANGE_FEATURES)]
-        return extract(deployed, some, spec, workers=self.options.workers).real
+        return extract(deployed, some, spec, engine=self.plan.engine, workers=self.options.workers).real
 
     def _train_views(self, dataset: Dataset) -> list[View]:
         numbers = range(self.options.augment + 1)
         return [View(sample, number, self.options.seed) for sample in dataset.split("train") for number in numbers]
+
+    def _shipped_head(self, deployed: bytes, floats: bytes, dataset: Dataset, spec: ImageInput) -> HeadFit:
+        graph = floats if self.options.head_on == "float" else deployed
+        return self._head(graph, dataset, spec, "features")
+
+    def _within_budget(
+        self, plain: _Shipped, backbone: FloatBackbone, float_fit: HeadFit, dataset: Dataset, spec: ImageInput
+    ) -> _Shipped:
+        """Keep ops in floats until the validation accuracy is within the budget of the float model's."""
+        options, recipe = self.options, plain.recipe
+        if options.head_on == "float":
+            raise RecipeError("--max-drop needs heads on deployed features: leave --head-on float out")
+        train_samples = dataset.split("train")
+        tried: dict[tuple[str, ...], _Shipped] = {(): plain}
+
+        @cache
+        def measured() -> Calibration:
+            return calibration(backbone, train_samples, spec)
+
+        def evaluate(names: tuple[str, ...]) -> float:
+            kept = keep_in_floats(recipe, names)
+            deployed = deploy(backbone, kept, train_samples, spec, measured())
+            found = self._head(deployed, dataset, spec, f"features with {len(names)} ops kept in floats")
+            tried[names] = _Shipped(kept, deployed, found)
+            return found.chosen["val_accuracy"]
+
+        def rank() -> list[Candidate]:
+            self.watcher.stage("ranking ops by their quantization noise")
+            ranked = rank_ops(backbone, recipe, measured(), progress=self.watcher.step)
+            return [Candidate(op.name, float(op.macs)) for op in ranked]
+
+        outcome = keep_budget(
+            plain.fit.chosen["val_accuracy"],
+            float_fit.chosen["val_accuracy"] - (options.max_drop or 0.0) / 100,
+            rank,
+            evaluate,
+            most=options.max_evaluations,
+        )
+        found = tried[outcome.kept]
+        cost = kept_cost(plain.deployed, found.deployed, self.plan.engine) if outcome.kept else None
+        return replace(found, budget=outcome, cost=cost)
 
     def _head(self, graph: bytes, dataset: Dataset, spec: ImageInput, title: str) -> HeadFit:
         options = self.options
@@ -240,7 +260,12 @@ class Training:
         train_views = self._train_views(dataset)
         val_views = [View(sample) for sample in dataset.split("val")]
         both = extract(
-            graph, [*train_views, *val_views], spec, workers=options.workers, progress=self.watcher.step
+            graph,
+            [*train_views, *val_views],
+            spec,
+            engine=self.plan.engine,
+            workers=options.workers,
+            progress=self.watcher.step,
         ).real
         tables = (both[: len(train_views)], both[len(train_views) :])
         labels = [labels_of([view.sample for view in views], dataset.labels) for views in (train_views, val_views)]
@@ -266,13 +291,19 @@ class Training:
         )
 
     def _description(
-        self, backbone: FloatBackbone, dataset: Dataset, spec: ImageInput, result: HeadFit
+        self,
+        backbone: FloatBackbone,
+        dataset: Dataset,
+        spec: ImageInput,
+        shipped: _Shipped,
+        float_fit: HeadFit | None,
     ) -> dict[str, Any]:
         options = self.options
+        plan = replace(self.plan, recipe=shipped.recipe)
         device_advice = ("threads", "notes")  # advice for people; not part of what is built
         return {
             "edgetransfer": edgetransfer.__version__,
-            "plan": {key: value for key, value in self.plan.to_json().items() if key not in device_advice},
+            "plan": {key: value for key, value in plan.to_json().items() if key not in device_advice},
             "task": Task("single_label", dataset.labels).to_json(),
             "preprocess": spec.to_json(),
             "backbone": dict(backbone.facts),
@@ -283,8 +314,10 @@ class Training:
                 "label_smoothing": options.label_smoothing,
                 "epochs": options.epochs,
                 "seed": options.seed,
-                "chosen": result.chosen,
+                "chosen": shipped.fit.chosen,
+                "labels_sha256": labels_sha256(dataset.labels),
             },
+            "budget": _budget(options, shipped, float_fit),
             "golden": options.golden,
             "data": {
                 "fingerprint": dataset.fingerprint,
@@ -292,38 +325,6 @@ class Training:
             },
             "versions": versions(),
         }
-
-
-def local_choice(run: Path) -> BackboneChoice:
-    """Return which backbone the run in the folder `run` was trained on, with the paths of this machine.
-
-    Raises:
-        BundleError: the run does not say, or says it in a way that cannot be read.
-    """
-    try:
-        kept = json.loads((run / LOCAL_FILE).read_text(encoding="utf-8"))
-        weights, normalisation = kept["weights"], kept["normalisation"]
-        return BackboneChoice(
-            name=kept["name"],
-            alpha=kept["alpha"],
-            input_px=kept["input_px"],
-            weights=None if weights is None else Path(weights),
-            normalisation=None if normalisation is None else Normalisation(**normalisation),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as trouble:
-        raise BundleError(f"{run / LOCAL_FILE}: expected the run's backbone ({trouble}); train again") from trouble
-
-
-def _write_local_choice(run: Path, choice: BackboneChoice) -> None:
-    normalisation = None if choice.normalisation is None else choice.normalisation.to_json()
-    kept = {
-        "name": choice.name,
-        "alpha": choice.alpha,
-        "input_px": choice.input_px,
-        "weights": None if choice.weights is None else str(choice.weights.resolve()),
-        "normalisation": normalisation,
-    }
-    write_atomically(run / LOCAL_FILE, (json.dumps(kept, indent=2) + "\n").encode())
 
 
 def versions() -> dict[str, str]:

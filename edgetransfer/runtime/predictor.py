@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from edgetransfer.spec.bundle import Bundle
 if TYPE_CHECKING:
     import PIL.Image
 
-ENGINE_OF_FORMAT = {"litert": "litert"}
+ENGINE_OF_FORMAT = {"litert": "litert", "onnx": "onnx", "tflm": "tflm"}
 """Which engine runs a format unless the caller names one."""
 
 
@@ -53,6 +53,7 @@ class Predictor:
         engine: str | None = None,
         threads: int = 1,
         kernels: Kernels = "default",
+        providers: Sequence[str] | None = None,
     ) -> Predictor:
         """Return a predictor for the bundle in the folder `path`; the model file's hash is checked.
 
@@ -61,6 +62,8 @@ class Predictor:
             engine: an engine's name; None takes that of the bundle's format.
             threads: how many threads one inference may use. More can be slower: `edgetransfer profile` tells.
             kernels: "reference" computes with the engine's plain kernels, slowly.
+            providers: what computes, for ONNX Runtime, in order: "tensorrt", "cuda", "cpu" and the like. None takes
+                those that the bundle was built for; one that is not here is an error, never replaced.
 
         Raises:
             BundleError: not a bundle, or changed since it was written.
@@ -68,9 +71,17 @@ class Predictor:
         """
         bundle = path if isinstance(path, Bundle) else Bundle.load(path)
         bundle.check_model()
+        model = bundle.manifest.model
         name = engine or ENGINE_OF_FORMAT[bundle.manifest.format]
         return cls(
-            bundle, open_engine(name, f"{bundle.folder}/{bundle.manifest.model.file}", threads=threads, kernels=kernels)
+            bundle,
+            open_engine(
+                name,
+                f"{bundle.folder}/{model.file}",
+                threads=threads,
+                kernels=kernels,
+                providers=model.providers if providers is None else providers,
+            ),
         )
 
     @property

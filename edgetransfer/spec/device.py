@@ -50,7 +50,10 @@ class CpuCluster:
 
 @dataclass(frozen=True, slots=True)
 class EngineSupport:
-    """An engine that can be installed there, and the recipes it runs; `refused` pairs a recipe with the reason."""
+    """An engine that can be installed there, and the recipes it runs; `refused` pairs a recipe with the reason.
+
+    `providers` are ONNX Runtime's, in the order in which they should be tried there; empty for other engines.
+    """
 
     name: str
     package: str
@@ -58,6 +61,7 @@ class EngineSupport:
     refused: tuple[tuple[str, str], ...]
     note: str | None
     sources: tuple[Source, ...]
+    providers: tuple[str, ...] = ()
 
     def why_not(self, recipe: str) -> str | None:
         """Return why this engine does not run `recipe` there, None if it does."""
@@ -68,7 +72,10 @@ class EngineSupport:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A GPU or NPU beside the CPU, as a fact; edgetransfer's engines use the CPU, `needs` says what it would take."""
+    """A GPU or NPU beside the CPU, as a fact; `needs` says what it would take to use it.
+
+    `ops` are the LiteRT ops that its compiler or delegate takes; empty where that is not known.
+    """
 
     name: str
     kind: str
@@ -76,6 +83,7 @@ class Accelerator:
     precisions: tuple[str, ...]
     needs: str
     sources: tuple[Source, ...]
+    ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +242,20 @@ def _cluster(data: dict[str, Any]) -> CpuCluster:
 def _engine(data: dict[str, Any]) -> EngineSupport:
     refused = tuple(sorted(data.get("refused", {}).items()))
     return EngineSupport(
-        data["name"], data["package"], tuple(data["recipes"]), refused, data.get("note"), _sources(data)
+        data["name"],
+        data["package"],
+        tuple(data["recipes"]),
+        refused,
+        data.get("note"),
+        _sources(data),
+        tuple(data.get("providers", ())),
     )
 
 
 def _accelerator(data: dict[str, Any]) -> Accelerator:
     precisions = tuple(data.get("precisions", ()))
-    return Accelerator(data["name"], data["kind"], data.get("tops"), precisions, data["needs"], _sources(data))
+    ops = tuple(data.get("ops", ()))
+    return Accelerator(data["name"], data["kind"], data.get("tops"), precisions, data["needs"], _sources(data), ops)
 
 
 def _measurement(data: dict[str, Any]) -> Measurement:

@@ -26,7 +26,7 @@ else:
 SCHEMA = 1
 """The newest device schema that this version reads."""
 CLASSES = ("sbc", "jetson", "phone", "camera", "in_car")
-ENGINES = ("litert", "onnx")
+ENGINES = ("litert", "onnx", "tflm")
 ARCHITECTURES = ("armv7l", "aarch64", "x86_64")
 ACCELERATOR_KINDS = ("gpu", "npu")
 
@@ -67,6 +67,7 @@ _NUMBER = _Leaf("a number above 0", _is_number)
 _YES = _Leaf("true or false", lambda value: isinstance(value, bool))
 _SLUG = _Leaf("lower-case letters, digits and _", _matching(r"[a-z0-9][a-z0-9_]*"))
 _DAY = _Leaf("a date such as 2026-11-24", _is_day)
+_OP = _Leaf("a LiteRT op such as CONV_2D", _matching(r"[A-Z][A-Z0-9_]*"))
 _PLACE = _Leaf("an https:// address", _matching(r"https://\S+"))
 _PYTHON = _Leaf("a Python version such as '3.11'", _matching(r"3\.\d{1,2}"))
 
@@ -101,6 +102,7 @@ _SHAPE: dict[str, Any] = {
             "recipes": [_OneOf(tuple(sorted(RECIPES)))],
             "refused?": {"*": _TEXT},
             "note?": _TEXT,
+            "providers?": [_TEXT],
             "sources": _SOURCES,
         },
     ],
@@ -110,6 +112,7 @@ _SHAPE: dict[str, Any] = {
             "kind": _OneOf(ACCELERATOR_KINDS),
             "tops?": _NUMBER,
             "precisions?": [_TEXT],
+            "ops?": [_OP],
             "needs": _TEXT,
             "sources": _SOURCES,
         },
@@ -217,7 +220,12 @@ def _contradictions(data: dict[str, Any], stem: str) -> list[str]:
         found.append(f"advice.threads: expected at most the {cores} cores of the CPU, got {threads}")
     names = [engine["name"] for engine in data["engines"]]
     found += [f"engines: {name!r} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    for i, item in enumerate(data.get("accelerators", ())):
+        if "ops" in item and "precisions" not in item:
+            found.append(f"accelerators[{i}]: expected precisions beside ops")
     for i, engine in enumerate(data["engines"]):
+        if "providers" in engine and engine["name"] != "onnx":
+            found.append(f"engines[{i}].providers: expected only for the engine 'onnx'")
         refused = engine.get("refused", {})
         found += [p for name in refused for p in _word_problems(name, tuple(RECIPES), f"engines[{i}].refused")]
         both = sorted(set(refused) & set(engine["recipes"]))

@@ -12,74 +12,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from edgetransfer.errors import BundleError
+from edgetransfer.errors import BundleError, RecipeError
 from edgetransfer.spec import json_shape
+from edgetransfer.spec.manifest_schema import SCHEMA, check_schema, migrated, shape_problems
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
-from edgetransfer.spec.recipe import RECIPES, Recipe
+from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.task import Task
 from edgetransfer.spec.tensor import TensorSpec
 
-SCHEMA = 1
-"""The newest manifest schema that this version reads, and the one that it writes."""
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
-FORMATS = ("litert",)
-
-_TENSOR = {
-    "name": str,
-    "shape": [int],
-    "dtype": str,
-    "quantization": (None, {"scale": float, "zero_point": int}),
-}
-_SHAPE: dict[str, Any] = {
-    "schema": int,
-    "edgetransfer": str,
-    "name": str,
-    "format": str,
-    "model": {"file": str, "input": _TENSOR, "output": _TENSOR, "scores_in_graph": bool},
-    "task": {"kind": str, "labels": [str], "temperature": float},
-    "preprocess": {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int},
-    "backbone": {
-        "name": str,
-        "alpha": float,
-        "weights_sha256": str,
-        "normalisation": {"scale": float, "zero_point": int},
-        "feature_size": int,
-        "licence": str,
-        "licence_url": str,
-        "pretrained_on": str,
-    },
-    "recipe": {"name": str, "weights": str, "activations": str, "granularity": str},
-    "device": (None, str),
-    "golden": (
-        None,
-        {
-            "kind": str,
-            "file": str,
-            "samples": int,
-            "engine": str,
-            "engine_version": str,
-            "kernels": str,
-            "tolerance_steps": int,
-            "same_kernels_tolerance_steps": int,
-        },
-    ),
-    "metrics": {"*": {"accuracy": float, "samples": int}},
-    "licences": [{"component": str, "licence": str, "url": str, "file": (None, str)}],
-    "versions": {"*": str},
-    "data": {"fingerprint": str, "counts": {"*": int}},
-    "allowed": [str],
-    "files": {"*": {"sha256": str, "bytes": int}},
-}
+FORMATS = ("litert", "onnx", "tflm")
 
 
 class ModelInfo(NamedTuple):
-    """The model file, its one input and output; `scores_in_graph` says that softmax is inside the graph."""
+    """The model file, its one input and output; `scores_in_graph` says that softmax is inside the graph.
+
+    `providers` are those of ONNX Runtime that the device's profile asks for, in order; empty for other engines.
+    """
 
     file: str
     input: TensorSpec
     output: TensorSpec
     scores_in_graph: bool = False
+    providers: tuple[str, ...] = ()
 
 
 class BackboneInfo(NamedTuple):
@@ -99,8 +55,9 @@ class GoldenInfo(NamedTuple):
     """How the golden samples came about, and how far another machine may stray from them.
 
     `kernels` is what the engine called its kernel set. Outputs may differ by `same_kernels_tolerance_steps`
-    where engine, version and kernels are those recorded, else by `tolerance_steps`. A step is one stored
-    integer; of a float output, a 256th of the largest absolute recorded output.
+    where engine, version and kernels are those recorded; else by what `tolerances` says of "ENGINE KERNELS", which
+    was measured where the bundle was built; for any other by `tolerance_steps`. A step is one stored integer; of a
+    float output, a 256th of the largest absolute recorded output.
     """
 
     kind: Literal["own", "synthetic"]
@@ -111,6 +68,27 @@ class GoldenInfo(NamedTuple):
     kernels: str
     tolerance_steps: int
     same_kernels_tolerance_steps: int
+    tolerances: Mapping[str, int] = {}
+
+
+class BudgetInfo(NamedTuple):
+    """How an accuracy budget was kept, all on the validation split.
+
+    `max_drop` is in points of the metric; `val_float` and `val_exported` are the metric, 0 to 1, of the float model
+    and of the exported one; `kept` are the ops that compute at higher precision for it, after `evaluations` trials.
+    """
+
+    max_drop: float
+    val_float: float
+    val_exported: float
+    evaluations: int
+    kept: tuple[str, ...]
+
+
+class FootprintInfo(NamedTuple):
+    """What the model takes beside its file: `arena_bytes` of RAM, as its interpreter measured it."""
+
+    arena_bytes: int
 
 
 class LicenceInfo(NamedTuple):
@@ -165,6 +143,8 @@ class Manifest:
     data: DataInfo
     device: str | None = None
     golden: GoldenInfo | None = None
+    budget: BudgetInfo | None = None
+    footprint: FootprintInfo | None = None
     metrics: Mapping[str, SplitMetric] = field(default_factory=dict)
     licences: tuple[LicenceInfo, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -175,7 +155,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that manifest.json keeps."""
-        golden = self.golden
+        golden, budget = self.golden, self.budget
         return {
             "schema": self.schema,
             "edgetransfer": self.edgetransfer,
@@ -186,13 +166,16 @@ class Manifest:
                 "input": self.model.input.to_json(),
                 "output": self.model.output.to_json(),
                 "scores_in_graph": self.model.scores_in_graph,
+                "providers": list(self.model.providers),
             },
             "task": self.task.to_json(),
             "preprocess": self.preprocess.to_json(),
             "backbone": self.backbone._asdict() | {"normalisation": self.backbone.normalisation.to_json()},
             "recipe": self.recipe.to_json(),
             "device": self.device,
-            "golden": None if golden is None else golden._asdict(),
+            "golden": None if golden is None else golden._asdict() | {"tolerances": dict(golden.tolerances)},
+            "budget": None if budget is None else budget._asdict() | {"kept": list(budget.kept)},
+            "footprint": None if self.footprint is None else self.footprint._asdict(),
             "metrics": {split: metric._asdict() for split, metric in self.metrics.items()},
             "licences": [licence._asdict() for licence in self.licences],
             "versions": dict(self.versions),
@@ -213,8 +196,9 @@ class Manifest:
             BundleError: a newer schema, or anything missing, unknown, of the wrong type or out of range; one
                 message names every problem.
         """
-        _check_schema(data, where)
-        problems = json_shape.problems(data, _SHAPE, "manifest")
+        check_schema(data, where)
+        data = migrated(data)
+        problems = shape_problems(data)
         if not problems:
             reader = _Reader(data)
             manifest, problems = reader.manifest, reader.problems
@@ -237,44 +221,33 @@ def labels_content(labels: tuple[str, ...]) -> bytes:
     return ("\n".join(labels) + "\n").encode()
 
 
-def _check_schema(data: Any, where: str) -> None:
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise BundleError(
-            f"{where}: expected an object with a schema number from 1 to {SCHEMA}; not a bundle's manifest"
-        )
-    if schema > SCHEMA:
-        raise BundleError(
-            f"{where}: made by edgetransfer >= {data.get('edgetransfer', 'unknown')}, schema {schema}; this one reads "
-            f"up to schema {SCHEMA}: pip install -U edgetransfer"
-        )
-
-
 class _Reader:
     """Turns checked JSON into values; what a value's own `__post_init__` refuses is collected."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.problems: list[str] = []
-        model, backbone, golden, recipe = data["model"], data["backbone"], data["golden"], data["recipe"]
+        model, backbone, golden, budget = data["model"], data["backbone"], data["golden"], data["budget"]
         tensor_in = self._build("model.input", lambda: TensorSpec.from_json(model["input"]))
         tensor_out = self._build("model.output", lambda: TensorSpec.from_json(model["output"]))
         task = self._build("task", lambda: Task.from_json(data["task"]))
         preprocess = self._build("preprocess", lambda: ImageInput.from_json(data["preprocess"]))
+        recipe = self._build("recipe", lambda: Recipe.from_json(data["recipe"]))
         self.manifest: Manifest | None = None
         if self.problems:
             return
-        known = RECIPES.get(recipe["name"])
         self.manifest = Manifest(
             edgetransfer=data["edgetransfer"],
             name=data["name"],
-            model=ModelInfo(model["file"], tensor_in, tensor_out, model["scores_in_graph"]),
+            model=ModelInfo(model["file"], tensor_in, tensor_out, model["scores_in_graph"], tuple(model["providers"])),
             task=task,
             preprocess=preprocess,
             backbone=BackboneInfo(**backbone | {"normalisation": Normalisation(**backbone["normalisation"])}),
-            recipe=Recipe(**recipe, summary="" if known is None else known.summary),
+            recipe=recipe,
             data=DataInfo(data["data"]["fingerprint"], dict(data["data"]["counts"])),
             device=data["device"],
             golden=None if golden is None else GoldenInfo(**golden),
+            budget=None if budget is None else BudgetInfo(**budget | {"kept": tuple(budget["kept"])}),
+            footprint=None if data["footprint"] is None else FootprintInfo(**data["footprint"]),
             metrics={split: SplitMetric(**metric) for split, metric in data["metrics"].items()},
             licences=tuple(LicenceInfo(**licence) for licence in data["licences"]),
             versions=dict(data["versions"]),
@@ -287,7 +260,7 @@ class _Reader:
     def _build(self, where: str, make: Callable[[], Any]) -> Any:
         try:
             return make()
-        except (BundleError, OverflowError) as error:
+        except (BundleError, RecipeError, OverflowError) as error:
             self.problems.append(f"manifest.{where}: {error}")
             return None
 
@@ -312,7 +285,8 @@ def _contradictions(manifest: Manifest) -> list[str]:
     if golden is not None:
         if golden.kind not in ("own", "synthetic"):
             found.append(f"manifest.golden.kind: expected 'own' or 'synthetic', got {golden.kind!r}")
-        if golden.samples < 1 or min(golden.tolerance_steps, golden.same_kernels_tolerance_steps) < 0:
+        steps = (golden.tolerance_steps, golden.same_kernels_tolerance_steps, *golden.tolerances.values())
+        if golden.samples < 1 or min(steps) < 0:
             found.append("manifest.golden: expected at least 1 sample and tolerances from 0")
     for split, metric in manifest.metrics.items():
         if not 0 <= metric.accuracy <= 1 or metric.samples < 1:

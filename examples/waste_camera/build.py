@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgetransfer.errors import EdgetransferError
 from edgetransfer.pipeline.build import build
+from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.pipeline.options import BuildOptions
 from edgetransfer.spec.backbone import BackboneChoice
 
@@ -42,7 +43,7 @@ def main() -> int:
         golden="synthetic",  # nobody's photos go to the cameras
     )
     try:
-        report = build(options, args.bundle, force=True, watcher=Stages())
+        report = build(options, args.bundle, how=ExportOptions(force=True), watcher=Stages())
     except EdgetransferError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from edgetransfer.errors import DataError, ExportError, OutputError, RecipeError
 from edgetransfer.evaluate import evaluate_bundle
 from edgetransfer.pipeline import build as building
 from edgetransfer.pipeline.build import build, evaluate_float, export, plan_build, train
+from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.bundle import Bundle
@@ -63,7 +64,7 @@ def test_every_recipe_gives_a_bundle_that_verifies(recipe, hidden, options_for, 
 
 def test_scores_in_the_graph_give_the_scores_of_the_decoder(built, tmp_path, folder):
     run = built.train.run
-    scored = export(run, tmp_path / "scored.bundle", scores_in_graph=True)
+    scored = export(run, tmp_path / "scored.bundle", ExportOptions(scores_in_graph=True))
     photo = read_image(next(iter(sorted(folder.glob("*/*.png")))))
     with Predictor.load(built.bundle.path) as plain, Predictor.load(scored.path) as other:
         one, two = plain.predict(photo), other.predict(photo)
@@ -127,7 +128,7 @@ def test_an_interrupted_export_leaves_the_old_bundle_whole_and_can_be_repeated(o
 
     monkeypatch.setattr(building, "evaluate_bundle", stop)
     with pytest.raises(KeyboardInterrupt):
-        build(options_for(float_reference=False, seed=1), output, force=True)
+        build(options_for(float_reference=False, seed=1), output, how=ExportOptions(force=True))
     assert Bundle.load(output).sha256 == first.bundle.sha256
     assert verify(output).passed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bundle", "a.run"]
@@ -145,7 +146,7 @@ def test_what_exists_is_refused_before_any_work(built, options_for, tmp_path, mo
     (tmp_path / "a.bundle").mkdir()
     (tmp_path / "a.bundle" / "letter.txt").write_text("dear")
     with pytest.raises(OutputError, match=r"has no manifest\.json, so --force does not replace it"):
-        build(options_for(), tmp_path / "a.bundle", force=True)
+        build(options_for(), tmp_path / "a.bundle", how=ExportOptions(force=True))
     with pytest.raises(OutputError, match="the run would go there too"):
         build(options_for(), tmp_path / "b.run", run=tmp_path / "b.run")
 
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_the_old_bundle_whole(built, options_for, tmp_path, m
 
     monkeypatch.setattr(bundle_writer.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left on device"):
-        export(built.train.run, output, golden="none", force=True)
+        export(built.train.run, output, ExportOptions(golden="none", force=True))
     monkeypatch.undo()
     assert Bundle.load(output).sha256 == first.sha256
     assert verify(output).passed
@@ -198,7 +199,7 @@ def test_augmented_views_multiply_the_training_features_only(options_for, tmp_pa
 
 @pytest.mark.parametrize("kind", ["own", "synthetic", "none"])
 def test_golden_samples_are_what_was_asked_for(kind, built, tmp_path):
-    bundle = export(built.train.run, tmp_path / "a.bundle", golden=kind)
+    bundle = export(built.train.run, tmp_path / "a.bundle", ExportOptions(golden=kind))
     golden = bundle.golden()
     assert (bundle.manifest.golden.kind if golden else "none") == kind
     assert verify(bundle).passed
@@ -207,7 +208,7 @@ def test_golden_samples_are_what_was_asked_for(kind, built, tmp_path):
 def test_own_golden_samples_cannot_be_asked_for_afterwards(options_for, tmp_path):
     train(options_for(golden="synthetic", float_reference=False), tmp_path / "a.run")
     with pytest.raises(RecipeError, match="trained with --golden synthetic"):
-        export(tmp_path / "a.run", tmp_path / "a.bundle", golden="own")
+        export(tmp_path / "a.run", tmp_path / "a.bundle", ExportOptions(golden="own"))
 
 
 def test_a_head_that_int8_cannot_keep_is_refused(built, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from edgetransfer.errors import BundleError, IntegrityError, OutputError
 from edgetransfer.spec import bundle_writer
 from edgetransfer.spec.bundle import Bundle, FileInfo, Golden, Manifest, labels_content, write_bundle
+from edgetransfer.spec.manifest_schema import SCHEMA
+from edgetransfer.verify import verify
 
 _spec = importlib.util.spec_from_file_location("tiny_bundle", Path(__file__).parents[1] / "tiny_bundle.py")
 assert _spec is not None
@@ -77,9 +80,29 @@ def test_a_label_that_is_not_one_line_is_refused(tmp_path, label):
 
 
 def test_a_newer_schema_is_refused_with_the_way_out(bundle):
-    edit(bundle, lambda data: data.update(schema=2, edgetransfer="9.1.0", new_field=[]))
-    with pytest.raises(BundleError, match=r"made by edgetransfer >= 9\.1\.0, schema 2.*up to schema 1.*pip install -U"):
+    edit(bundle, lambda data: data.update(schema=SCHEMA + 1, edgetransfer="9.1.0", new_field=[]))
+    with pytest.raises(BundleError, match=rf"made by edgetransfer >= 9\.1\.0, schema {SCHEMA + 1}.*pip install -U"):
         Bundle.load(bundle.path)
+
+
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_a_bundle_of_every_past_schema_is_read_and_verifies(schema):
+    """The folders were written by the versions that had these schemas, and are never written again."""
+    folder = Path(__file__).parent / "schemas" / str(schema)
+    bundle = Bundle.load(folder)
+    assert bundle.manifest.recipe.weight_ranges == "min_max"
+    assert bundle.manifest.golden.tolerances == {}
+    assert verify(folder).passed
+
+
+def test_a_damaged_manifest_of_an_old_schema_is_refused_not_mended(tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(Path(__file__).parent / "schemas" / "1", folder)
+    data = json.loads((folder / "manifest.json").read_text())
+    data["model"] = None
+    (folder / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match=r"manifest\.model: expected an object"):
+        Bundle.load(folder)
 
 
 def test_all_problems_of_a_manifest_are_named_at_once(bundle):
@@ -109,7 +132,7 @@ def test_all_problems_of_a_manifest_are_named_at_once(bundle):
         (lambda d: d["task"].update(labels=["red", "green", "black"]), "labels.txt does not hold"),
         (lambda d: d["task"].update(temperature=-1), "temperature"),
         (lambda d: d["preprocess"].update(fit="zoom"), "fit"),
-        (lambda d: d.update(format="onnx"), "format"),
+        (lambda d: d.update(format="onxx"), "format"),
         (lambda d: d["files"].pop("golden.npz"), "'golden.npz' is named but not listed"),
         (lambda d: d["golden"].update(tolerance_steps=-1), "tolerances from 0"),
         (lambda d: d["golden"].update(kind="mine"), "golden.kind"),

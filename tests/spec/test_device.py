@@ -139,7 +139,7 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     for part in (
         "class: expected one of sbc, jetson, phone, camera, in_car, got 'sbcs'; did you mean 'sbc'?",
         "cpu.clusters[0].cores: expected a whole number above 0, got 0",
-        "engines[0].name: expected one of litert, onnx, got 'litrt'; did you mean 'litert'?",
+        "engines[0].name: expected one of litert, onnx, tflm, got 'litrt'; did you mean 'litert'?",
         "cpu.clusters[1].big: expected true or false, got 'no'",
         "soc.sources[0].checked: expected a date such as 2026-11-24, got 'yesterday'",
         "memory.sources[0].where: expected an https:// address",

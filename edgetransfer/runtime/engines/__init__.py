@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
@@ -48,7 +49,12 @@ class Engine(Protocol):
 
 
 def open_engine(
-    name: str, model: str | os.PathLike[str] | bytes, *, threads: int = 1, kernels: Kernels = "default"
+    name: str,
+    model: str | os.PathLike[str] | bytes,
+    *,
+    threads: int = 1,
+    kernels: Kernels = "default",
+    providers: Sequence[str] = (),
 ) -> Engine:
     """Return the engine `name` with `model` loaded.
 
@@ -57,10 +63,12 @@ def open_engine(
         model: the model's file, or its content.
         threads: how many threads one inference may use, from 1. More can be slower: measure.
         kernels: "default" is the fastest here.
+        providers: what computes, in order of preference, for engines that have a choice ("cuda", "cpu"); all of them
+            must be there. Empty is the CPU.
 
     Raises:
         UnknownNameError: no such engine.
-        EngineError: its package is not installed (says the pip command), or it refuses the model.
+        EngineError: its package or a provider is not installed (says what to install), or it refuses the model.
         InputError: `threads` or `kernels` make no sense.
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
@@ -68,7 +76,11 @@ def open_engine(
     if kernels not in ("default", "reference"):
         raise InputError(f"kernels: expected 'default' or 'reference', got {kernels!r}")
     module: Any = _module(name)
-    return cast(Engine, module.open_model(model, threads=threads, kernels=kernels))
+    if not providers:
+        return cast(Engine, module.open_model(model, threads=threads, kernels=kernels))
+    if not hasattr(module, "available_providers"):
+        raise InputError(f"providers: expected none, for the engine {name!r} has no choice of them; got {providers!r}")
+    return cast(Engine, module.open_model(model, threads=threads, kernels=kernels, providers=tuple(providers)))
 
 
 def _module(name: str) -> ModuleType:

@@ -293,6 +293,6 @@ def test_names_that_tensorflow_refuses_are_changed_and_nothing_else(suffix, tmp_
 
 @pytest.mark.slow
 def test_a_model_with_such_names_can_be_exported(tmp_path):
-    from edgetransfer.export.litert import export_backbone
+    from edgetransfer.export.litert import convert
 
-    assert len(export_backbone(load(awkward(tmp_path / "m.keras")).model)) > 1000
+    assert len(convert(load(awkward(tmp_path / "m.keras")).model)) > 1000

@@ -1,0 +1,95 @@
+"""What the stages tell: the plan, and what was trained. The report of a whole build is in build.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetransfer.data import DataReport
+from edgetransfer.features.cost import KeptCost
+from edgetransfer.pipeline.search import Outcome
+from edgetransfer.quantize.plan import plan_as_text
+from edgetransfer.spec.preprocess import Fit
+from edgetransfer.spec.recipe import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What would be built from which data."""
+
+    plan: Plan
+    data_report: DataReport | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        data = None if self.data_report is None else self.data_report.to_json()
+        return {"plan": self.plan.to_json(), "data": data}
+
+    def as_text(self) -> str:
+        """Return the report for people."""
+        parts = [plan_as_text(self.plan)]
+        if self.data_report is not None:
+            parts.append(self.data_report.as_text())
+        return "\n\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What was trained, and how well it does on the validation split (in floats, before export)."""
+
+    run: Path
+    plan: Plan
+    data_report: DataReport
+    chosen: Mapping[str, float]
+    candidates: tuple[Mapping[str, float], ...]
+    fit: str
+    fit_accuracy: Mapping[Fit, float]
+    budget: Outcome | None = None
+    kept_cost: KeptCost | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "run": str(self.run),
+            "plan": self.plan.to_json(),
+            "data": self.data_report.to_json(),
+            "chosen": dict(self.chosen),
+            "candidates": [dict(row) for row in self.candidates],
+            "fit": self.fit,
+            "fit_val_accuracy": dict(self.fit_accuracy),
+            "budget": None if self.budget is None else self.budget.to_json(),
+            "kept_cost": None if self.kept_cost is None else self.kept_cost.to_json(),
+        }
+
+    def as_text(self) -> str:
+        """Return the report for people."""
+        choice = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.chosen.items())
+        tried = ", ".join(f"{name} {value:.1%}" for name, value in self.fit_accuracy.items())
+        lines = [
+            plan_as_text(self.plan, notes=False),
+            f"notes     {len(self.plan.notes)} on why, and on what the device leaves unused: edgetransfer plan",
+            "",
+            self.data_report.as_text(),
+            "",
+            f"images meet the square by: {self.fit}"
+            + (f" (quick head, each image left out in turn: {tried})" if tried else ""),
+            f"head: {choice} (of {len(self.candidates)} tried)",
+            *self._budget_lines(),
+            f"run: {self.run}",
+        ]
+        return "\n".join(lines)
+
+    def _budget_lines(self) -> list[str]:
+        if self.budget is None:
+            return []
+        found = self.budget
+        verdict = "holds" if found.met else "cannot be met"
+        what = f"{len(found.kept)} ops kept in floats" if found.kept else "nothing had to be kept in floats"
+        head = (
+            f"accuracy budget {verdict}: {found.value:.1%} on validation, at least {found.target:.1%} wanted; {what} "
+            f"({found.evaluations} heads trained)"
+        )
+        cost = [] if self.kept_cost is None else [self.kept_cost.as_text()]
+        return [head, *(f"  in floats: {name}" for name in found.kept), *cost]
