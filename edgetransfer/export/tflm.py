@@ -68,12 +68,15 @@ def carry_out(
 ) -> bytes:
     """Return the deployed graph, as LiteRT's; see `Exporter`.
 
+    float32 is carried out too, as the yardstick that int8 is compared with; no plan ships it.
+
     Raises:
-        RecipeError: the recipe is not int8 throughout.
+        RecipeError: the recipe is neither int8 throughout nor float32.
         ExportError: TensorFlow Lite Micro lacks one of its ops, or refuses the types of one.
         EngineError: tflite-micro is not installed.
     """
-    reason = why_not("tflm", recipe)
+    yardstick = (recipe.weights, recipe.activations, recipe.overrides) == ("float32", "float32", ())
+    reason = None if yardstick else why_not("tflm", recipe)
     if reason is not None:
         raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for microcontrollers: {reason}")
     deployed = litert.carry_out(graph, recipe, normalisation, ranges, images)

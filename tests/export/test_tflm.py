@@ -90,12 +90,15 @@ def _loads(model: bytes, arena_bytes: int) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_int8_throughout_is_carried_out_and_everything_else_is_refused(name, small_float, pictures):
+def test_int8_throughout_and_the_float_yardstick_are_carried_out_and_everything_else_is_refused(
+    name, small_float, pictures
+):
     ranges = tflm.calibrate(small_float, pictures[:8], PIXELS)
     recipe = RECIPES[name]
-    if (recipe.weights, recipe.activations) == ("int8", "int8"):
+    if (recipe.weights, recipe.activations) in (("int8", "int8"), ("float32", "float32")):
         deployed = tflm.carry_out(small_float, recipe, PIXELS, ranges, pictures[:8])
-        assert open_engine("tflm", deployed).input.dtype == "uint8"
+        engine = open_engine("tflm", deployed)
+        assert (engine.input.dtype, engine.output.dtype) == ("uint8", recipe.output_dtype)
     else:
         with pytest.raises(RecipeError, match=rf"{name}.*int8 weights and int8 activations \(static_int8, "):
             tflm.carry_out(small_float, recipe, PIXELS, ranges, pictures[:8])
