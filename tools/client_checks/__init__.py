@@ -1,0 +1,1 @@
+"""Opens our files with other programs, exactly as the README says, and compares their answers with ours."""
