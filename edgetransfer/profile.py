@@ -64,7 +64,8 @@ def profile(
         memory_bytes.append(resident_bytes())
         used = predictor.engine
         words = {"engine": used.name, "engine_version": used.version, "kernels": used.kernels}
-    all_threads, cores = one_thread, available_cores()
+        cores = min(available_cores(), getattr(used, "most_threads", available_cores()))
+    all_threads = one_thread
     if cores > 1:
         with Predictor.load(opened, engine=engine, providers=providers, threads=cores) as predictor:
             all_threads = _series(predictor, pixels, threads=cores, runs=runs, seconds=seconds)

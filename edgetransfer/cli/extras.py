@@ -48,6 +48,7 @@ class Package:
 EXTRAS: dict[str, tuple[Package, ...]] = {
     "litert": (Package("ai_edge_litert", ("ai-edge-litert", "tflite-runtime"), "2.0"),),
     "onnx": (Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20"),),
+    "tflm": (Package("tflite_micro", ("tflite-micro",)),),
     "image": (Package("PIL", ("pillow",), "10.3"),),
     "train": (
         Package("keras", ("keras",), "3.15"),

@@ -55,6 +55,8 @@ class Exporter(Protocol):
 
     ENGINE: str
     """Name of the engine that the format's features are computed with and its bundles are run with."""
+    FLOAT_ENGINE: str
+    """Name of the engine that computes the float yardstick of the format: fast, and never shipped."""
     MODEL_FILE: str
     """Name of the model's file in a bundle."""
 

@@ -21,10 +21,11 @@ from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.quantize.flatbuffer import Graph, Op
 
-ENGINE = "litert"
+ENGINE = FLOAT_ENGINE = "litert"
 MODEL_FILE = "model.tflite"
 __all__ = [
     "ENGINE",
+    "FLOAT_ENGINE",
     "MODEL_FILE",
     "calibrate",
     "carry_out",

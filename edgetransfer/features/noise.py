@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.export import Exporter, OpFact, get_exporter
+from edgetransfer.export import OpFact, get_exporter
 from edgetransfer.features.deploy import Calibration, FloatBackbone, float_graph
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.recipe import RECIPES, Override, Recipe
@@ -48,12 +48,12 @@ def rank_ops(
     exporter = get_exporter(backbone.format)
     plain = float_graph(backbone)
     ops = [op for op in exporter.survey(plain) if op.macs and not op.edge and not _kept(op, recipe)]
-    wanted = _features(exporter, plain, given)
+    wanted = _features(exporter.FLOAT_ENGINE, plain, given)
     found = []
     for done, op in enumerate(ops):
         one = _only(op, recipe)
         graph = exporter.carry_out(backbone.graph, one, backbone.normalisation, given.ranges, given.images)
-        error = _features(exporter, graph, given) - wanted
+        error = _features(exporter.ENGINE, graph, given) - wanted
         found.append(RankedOp(op.name, float(np.sum(error**2) / max(float(np.sum(wanted**2)), 1e-12)), op.macs))
         if progress is not None:
             progress(done + 1, len(ops))
@@ -77,8 +77,8 @@ def _only(op: OpFact, recipe: Recipe) -> Recipe:
     return replace(RECIPES["float32"], granularity=granularity, weight_ranges="min_max", overrides=(one,))
 
 
-def _features(exporter: Exporter, graph: bytes, given: Calibration) -> NDArray[np.float64]:
-    engine = open_engine(exporter.ENGINE, graph, threads=1)
+def _features(engine_name: str, graph: bytes, given: Calibration) -> NDArray[np.float64]:
+    engine = open_engine(engine_name, graph, threads=1)
     tensor = engine.output
     rows = [tensor.to_real(engine.run(image[None])) for image in given.images[:IMAGES]]
     engine.close()

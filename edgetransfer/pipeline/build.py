@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Dataset
 from edgetransfer.errors import ExportError, OutputError
 from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
+from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
 from edgetransfer.features.extract import View, extract, model_input
 from edgetransfer.models.trained import TrainedModel, apply_head
@@ -225,7 +226,7 @@ def _float_reports(
             graph,
             views,
             spec,
-            engine=stages.plan.engine,
+            engine=get_exporter(stages.plan.format).FLOAT_ENGINE,
             workers=stages.options.workers,
             progress=watcher.step,
         ).real

@@ -23,6 +23,7 @@ from edgetransfer.pipeline.options import GoldenKind, Silent, Watcher
 from edgetransfer.pipeline.train import refuse_existing
 from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.bundle import Bundle, write_bundle
 from edgetransfer.spec.device import Device, device_names, load_device
 from edgetransfer.spec.manifest import (
@@ -205,7 +206,7 @@ def _assemble(trained: TrainedModel, name: str, options: ExportOptions) -> tuple
         samples, info = record(model, trained, kind, spec, scores=scores, engine_name=exporter.ENGINE)
         files[info.file] = samples.to_bytes()
     licences, texts = _licences(backbone)
-    extra, footprint = _extra(exporter, model, name)
+    extra, footprint = _extra(exporter, model, name, task, trained, spec)
     manifest = Manifest(
         edgetransfer=about["edgetransfer"],
         name=name,
@@ -230,11 +231,20 @@ def _budget(kept: Mapping[str, Any] | None) -> BudgetInfo | None:
     return None if kept is None else BudgetInfo(**{**kept, "kept": tuple(kept["kept"])})
 
 
-def _extra(exporter: Exporter, model: bytes, name: str) -> tuple[dict[str, bytes], FootprintInfo | None]:
-    """Return the files that a format ships beside its model, and what its interpreter says of memory."""
+def _extra(
+    exporter: Exporter, model: bytes, name: str, task: Task, trained: TrainedModel, spec: ImageInput
+) -> tuple[dict[str, bytes], FootprintInfo | None]:
+    """Return the files that a format ships beside its model, and what its interpreter says of memory.
+
+    A format that does so also proves on images that its interpreter computes what the reference kernels do.
+    """
     make: Any = getattr(exporter, "extra_files", None)
-    arena: Any = getattr(exporter, "arena_bytes", None)
-    return ({} if make is None else make(model, name)), (None if arena is None else FootprintInfo(arena(model)))
+    if make is None:
+        return {}, None
+    checked: Any = exporter
+    frames = trained.golden["own" if "own" in trained.golden else "synthetic"].frames
+    proof = checked.checked(model, np.stack([prepare(frame, spec) for frame in frames]))
+    return make(model, name, temperature=task.temperature), FootprintInfo(proof.arena_bytes)
 
 
 def _with_dynamic_batch(exporter: Exporter, model: bytes, format: str) -> bytes:

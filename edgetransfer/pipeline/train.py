@@ -158,21 +158,22 @@ class Training:
         floats = float_graph(backbone)
         float_fit = None
         if self.options.float_reference or self.options.max_drop is not None:
-            float_fit = self._head(floats, dataset, spec, "float features, for comparison")
+            float_fit = self._head(
+                floats, dataset, spec, "float features, for comparison", engine=self._float_engine
+            )
         shipped = _Shipped(self.plan.recipe, deployed, self._shipped_head(deployed, floats, dataset, spec))
         if self.options.max_drop is not None and float_fit is not None:
             shipped = self._within_budget(shipped, backbone, float_fit, dataset, spec)
         frames = {"synthetic": synthetic_frames()} | (
             {"own": own_frames(dataset)} if self.options.golden == "own" else {}
         )
-        engine = get_exporter(self.plan.format).ENGINE
         trained = TrainedModel(
             description=self._description(backbone, dataset, spec, shipped, float_fit),
             head=shipped.fit.head,
             float_head=None if float_fit is None else float_fit.head,
             deployed=shipped.deployed,
             range_features=self._range_features(shipped.deployed, dataset, spec),
-            golden={kind: float_features(floats, some, spec, engine) for kind, some in frames.items()},
+            golden={kind: float_features(floats, some, spec, self._float_engine) for kind, some in frames.items()},
         )
         report = TrainReport(
             folder,
@@ -214,8 +215,9 @@ class Training:
         return [View(sample, number, self.options.seed) for sample in dataset.split("train") for number in numbers]
 
     def _shipped_head(self, deployed: bytes, floats: bytes, dataset: Dataset, spec: ImageInput) -> HeadFit:
-        graph = floats if self.options.head_on == "float" else deployed
-        return self._head(graph, dataset, spec, "features")
+        if self.options.head_on == "float":
+            return self._head(floats, dataset, spec, "float features", engine=self._float_engine)
+        return self._head(deployed, dataset, spec, "features")
 
     def _within_budget(
         self, plain: _Shipped, backbone: FloatBackbone, float_fit: HeadFit, dataset: Dataset, spec: ImageInput
@@ -224,6 +226,8 @@ class Training:
         options, recipe = self.options, plain.recipe
         if options.head_on == "float":
             raise RecipeError("--max-drop needs heads on deployed features: leave --head-on float out")
+        if self.plan.format == "tflm":
+            raise RecipeError("--max-drop keeps ops in floats, which the format 'tflm' has no room for: leave it out")
         train_samples = dataset.split("train")
         tried: dict[tuple[str, ...], _Shipped] = {(): plain}
 
@@ -254,7 +258,13 @@ class Training:
         cost = kept_cost(plain.deployed, found.deployed, self.plan.engine) if outcome.kept else None
         return replace(found, budget=outcome, cost=cost)
 
-    def _head(self, graph: bytes, dataset: Dataset, spec: ImageInput, title: str) -> HeadFit:
+    @property
+    def _float_engine(self) -> str:
+        return get_exporter(self.plan.format).FLOAT_ENGINE
+
+    def _head(
+        self, graph: bytes, dataset: Dataset, spec: ImageInput, title: str, *, engine: str | None = None
+    ) -> HeadFit:
         options = self.options
         self.watcher.stage(f"computing {title}")
         train_views = self._train_views(dataset)
@@ -263,7 +273,7 @@ class Training:
             graph,
             [*train_views, *val_views],
             spec,
-            engine=self.plan.engine,
+            engine=engine or self.plan.engine,
             workers=options.workers,
             progress=self.watcher.step,
         ).real

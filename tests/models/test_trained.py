@@ -49,7 +49,7 @@ def test_a_run_without_a_float_head_says_so(trained, tmp_path):
 def test_saving_is_repeatable(trained, tmp_path):
     for name in ("one", "two"):
         trained.save(tmp_path / name)
-    for file in ("run.json", "run.npz", "deployed.tflite"):
+    for file in ("run.json", "run.npz", "deployed.model"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
@@ -64,7 +64,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         TrainedModel.load(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["run.npz", "deployed.tflite"])
+@pytest.mark.parametrize("file", ["run.npz", "deployed.model"])
 def test_a_damaged_run_is_refused(file, trained, tmp_path):
     trained.save(tmp_path)
     if file == "run.npz":
@@ -79,5 +79,5 @@ def test_a_run_of_a_newer_version_is_refused(trained, tmp_path):
     trained.save(tmp_path)
     about = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(about | {"run_schema": 99}))
-    with pytest.raises(BundleError, match="newer edgetransfer"):
+    with pytest.raises(BundleError, match="another version of edgetransfer"):
         TrainedModel.load(tmp_path)

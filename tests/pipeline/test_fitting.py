@@ -21,7 +21,7 @@ def graph(small_float):
 
 
 def choose(folder, graph):
-    return choose_fit(graph, load_dataset(folder), SPEC, workers=2, watcher=Silent())
+    return choose_fit(graph, load_dataset(folder), SPEC, engine="litert", workers=2, watcher=Silent())
 
 
 def test_square_photos_leave_nothing_to_choose(tmp_path, photos, graph):

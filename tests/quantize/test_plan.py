@@ -16,7 +16,7 @@ from edgetransfer.spec.device import Device, device_names, load_device
 from edgetransfer.spec.device_file import ENGINES
 from edgetransfer.spec.manifest import FORMATS
 from edgetransfer.spec.preprocess import Normalisation
-from edgetransfer.spec.recipe import RECIPES
+from edgetransfer.spec.recipe import RECIPES, Recipe, get_recipe
 
 LITE0 = BackboneSpec(
     name="efficientnet_lite0",
@@ -69,7 +69,7 @@ def test_every_shipped_device_gets_a_plan_for_lite0(name: str) -> None:
 
 
 def test_what_the_caller_names_is_taken() -> None:
-    plan = make_plan(MOBILE, "float32", load_device("raspberry_pi_5"), alpha=0.5, input_px=160, engine="litert")
+    plan = make_plan(MOBILE, RECIPES["float32"], load_device("raspberry_pi_5"), alpha=0.5, input_px=160, engine="litert")
     assert (plan.recipe.name, plan.alpha, plan.height_px) == ("float32", 0.5, 160)
     assert plan.notes[0] == "Recipe float32 was asked for."
     assert "budget there is 64.0 MB" in plan.notes[1]
@@ -78,7 +78,7 @@ def test_what_the_caller_names_is_taken() -> None:
 def test_a_recipe_that_the_engine_refuses_is_refused_with_the_reason_and_another_recipe() -> None:
     device = engine_with(recipes=("float32", "float16"), refused=(("static_int8", "its kernels are broken"),))
     with pytest.raises(RecipeError) as caught:
-        make_plan(LITE0, "static_int8", device)
+        make_plan(LITE0, RECIPES["static_int8"], device)
     message = str(caught.value)
     assert "device 'raspberry_pi_4' does not run recipe 'static_int8' (litert: its kernels are broken)" in message
     assert "try recipe 'float32' or 'float16'" in message
@@ -86,7 +86,7 @@ def test_a_recipe_that_the_engine_refuses_is_refused_with_the_reason_and_another
 
 def test_a_recipe_that_the_file_does_not_list_is_refused() -> None:
     with pytest.raises(RecipeError, match="its device file lists only float32"):
-        make_plan(LITE0, "static_int8", engine_with(recipes=("float32",)))
+        make_plan(LITE0, RECIPES["static_int8"], engine_with(recipes=("float32",)))
 
 
 def test_a_recipe_that_nobody_named_is_chosen_and_the_note_says_why_not_the_better_one() -> None:
@@ -98,7 +98,7 @@ def test_a_recipe_that_nobody_named_is_chosen_and_the_note_says_why_not_the_bett
 
 def test_a_model_larger_than_the_budget_is_refused_and_recipes_that_fit_are_named() -> None:
     with pytest.raises(DeviceError) as caught:
-        make_plan(LITE0, "float32", device_with(max_model_bytes=5_000_000))
+        make_plan(LITE0, RECIPES["float32"], device_with(max_model_bytes=5_000_000))
     message = str(caught.value)
     assert "efficientnet_lite0 at alpha 1 as float32: about 13.7 MB" in message
     assert "(advice.max_model_bytes) is 5.0 MB" in message
@@ -122,15 +122,14 @@ def test_the_smallest_recipe_is_chosen_when_only_it_fits() -> None:
 
 def test_misspelt_names_are_answered_with_the_right_ones() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'static_int8'"):
-        make_plan(LITE0, "statc_int8")
+        get_recipe("statc_int8")
     with pytest.raises(UnknownNameError, match="did you mean 'litert'"):
         make_plan(LITE0, engine="litrt")
 
 
 def test_a_format_that_nothing_writes_is_refused() -> None:
-    for wish in ({"format": "onnx"}, {"engine": "onnx"}, {"engine": "onnx", "device": load_device("raspberry_pi_4")}):
-        with pytest.raises(RecipeError, match="writes the format litert, not 'onnx'"):
-            make_plan(LITE0, **wish)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="writes the format litert, onnx, tflm, not 'onxx'"):
+        make_plan(LITE0, format="onxx")
     with pytest.raises(RecipeError, match="engine 'litert' opens the format 'litert', not 'onnx'"):
         make_plan(LITE0, engine="litert", format="onnx")
 
@@ -138,7 +137,7 @@ def test_a_format_that_nothing_writes_is_refused() -> None:
 def test_a_device_without_an_engine_that_opens_our_formats_is_refused() -> None:
     onnx_only = device_with(engines=load_device("raspberry_pi_4").engines[1:])
     with pytest.raises(DeviceError, match="has no engine for the format litert: it lists onnx"):
-        make_plan(LITE0, device=onnx_only)
+        make_plan(LITE0, device=onnx_only, format="litert")
     with pytest.raises(DeviceError, match="has no engine 'litert'"):
         make_plan(LITE0, device=onnx_only, engine="litert")
 
@@ -166,13 +165,13 @@ def test_threads_that_differ_from_the_big_cores_are_said_so() -> None:
 
 
 def test_every_recipe_and_engine_has_its_place() -> None:
-    assert set(PREFERENCE) == set(RECIPES)
+    assert set(PREFERENCE) == set(RECIPES) - {"static_int16x8", "weight_int4"}  # those are asked for or not at all
     assert tuple(FORMAT_OF_ENGINE) == ENGINES
     assert set(FORMATS) <= set(FORMAT_OF_ENGINE.values())
 
 
 def test_text_shows_every_choice() -> None:
-    text = plan_as_text(make_plan(MOBILE, "float16", load_device("pixel_8"), alpha=0.75))
+    text = plan_as_text(make_plan(MOBILE, RECIPES["float16"], load_device("pixel_8"), alpha=0.75))
     for part in ("mobilenet_v2, alpha 0.75", "224 x 224 px", "float16", "litert", "pixel_8", "threads   5"):
         assert part in text
     assert "the weights become float32" in text
@@ -189,13 +188,13 @@ def test_planning_loads_neither_keras_nor_an_engine() -> None:
 
 
 @given(
-    st.sampled_from([None, *RECIPES]),
+    st.sampled_from([None, *RECIPES.values()]),
     st.sampled_from([None, *device_names()]),
     st.sampled_from(MOBILE.alphas),
     st.integers(10**5, 10**8),
 )
 def test_a_named_recipe_is_kept_or_refused_never_replaced(
-    recipe: str | None, slug: str | None, alpha: float, budget: int
+    recipe: Recipe | None, slug: str | None, alpha: float, budget: int
 ) -> None:
     device = None if slug is None else dataclasses.replace(load_device(slug), max_model_bytes=budget)
     try:
@@ -204,6 +203,26 @@ def test_a_named_recipe_is_kept_or_refused_never_replaced(
         assert device is not None
         assert "try" in str(error)  # noqa: PT017
     else:
-        assert recipe in (None, plan.recipe.name)
+        assert recipe in (None, plan.recipe)
         assert plan.alpha == alpha
         assert plan.device == slug
+
+
+def test_onnx_activations_are_unsigned_but_where_tensorrt_computes() -> None:
+    plain = make_plan(LITE0, format="onnx")
+    assert (plan_as_text(plain).count("engine    onnx"), plain.recipe.activations) == (1, "uint8")
+    jetson = make_plan(LITE0, device=load_device("jetson_orin_nano"), format="onnx")
+    assert (jetson.providers, jetson.recipe.activations) == (("tensorrt", "cuda", "cpu"), "int8")
+    assert "engine    onnx on tensorrt, cuda, cpu" in plan_as_text(jetson)
+
+
+def test_a_recipe_of_ones_own_runs_where_a_known_one_of_its_dtypes_does() -> None:
+    own = dataclasses.replace(RECIPES["static_int8"], name="mine", weight_ranges="mse")
+    assert make_plan(LITE0, own, load_device("raspberry_pi_4")).recipe == own
+    with pytest.raises(RecipeError, match="does not run recipe 'mine'"):
+        make_plan(LITE0, own, engine_with(recipes=("float32",)))
+
+
+def test_a_recipe_that_the_format_cannot_carry_out_is_refused_with_the_reason() -> None:
+    with pytest.raises(RecipeError, match=r"does not run recipe 'static_int16x8' \(onnx: "):
+        make_plan(LITE0, RECIPES["static_int16x8"], format="onnx")

@@ -45,6 +45,7 @@ class _Micro:
     """One interpreter; see `Engine`. `arena_bytes` is the memory it takes for tensors and its own books."""
 
     name = "tflm"
+    most_threads = 1
     kernels = "reference"
 
     def __init__(self, model: bytes, arena_bytes: int) -> None:
