@@ -36,7 +36,7 @@ def calibrate(
         normalisation: How a pixel becomes the model's input; its full span 0..255 is the input's range, because
             the range seen would clip the brightest and darkest pixels.
     """
-    inputs = _normalised(images, normalisation)
+    inputs = normalised(images, normalisation)
     calibrator = Calibrator(
         float_model,
         num_threads=available_cores(),
@@ -62,7 +62,8 @@ def input_range(normalisation: Normalisation) -> tuple[float, float]:
     )
 
 
-def _normalised(images: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:
+def normalised(images: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:
+    """Return what a float model takes of `images`, (n, H, W, 3) float32."""
     scale = np.float32(normalisation.scale)
     return (images.astype(np.float32) - np.float32(normalisation.zero_point)) * scale
 

@@ -2,95 +2,134 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_quantizer import recipe as quantizer_recipes
-from ai_edge_quantizer.quantizer import Quantizer
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError, RecipeError
-from edgetransfer.quantize.calibrate import Ranges
+from edgetransfer.quantize.calibrate import Ranges, normalised
 from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.quantize.litert_moments import moments
+from edgetransfer.quantize.litert_ops import BITS, WEIGHTED, Numbers, numbers_of_ops, quantize
+from edgetransfer.quantize.litert_weights import cut_to_least_error, round_together
+from edgetransfer.quantize.support import why_not
+from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Quantization
+
+WEIGHT_IMAGES = 32
+"""How many of the calibration images ways of rounding are fitted to and chosen by."""
+_SLOW_IMAGES = 8  # of these where activations are int16: LiteRT has reference kernels only, 35 times as slow
 
 _BIAS_LIMIT = 2**31 / 1.1  # a bias is stored as int32 in steps of input scale times weight scale
 _LEAST_WEIGHT = 1e-8  # a scale of 0 is no scale
 
 
-def carry_out(float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges | None = None) -> bytes:
+def carry_out(
+    float_model: bytes,
+    recipe: Recipe,
+    normalisation: Normalisation,
+    ranges: Ranges | None = None,
+    images: NDArray[np.uint8] | None = None,
+) -> bytes:
     """Return `float_model` with `recipe` carried out and raw pixels, (1, H, W, 3) uint8, as its input.
 
     Args:
         float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels.
         recipe: What to do.
-        normalisation: What the float model expects of a pixel. In an int8 graph it costs one QUANTIZE op that
-            only moves the pixel by 128; in a float graph it is one DEQUANTIZE op.
+        normalisation: What the float model expects of a pixel. In an integer graph it costs one QUANTIZE op that
+            only moves the pixel (int8) or moves and multiplies it (int16); in a float graph one DEQUANTIZE op.
         ranges: From `calibrate`; needed exactly when the recipe needs calibration.
+        images: (n, H, W, 3) uint8 RGB, prepared: training images to choose and round weights by. Without them
+            `weight_ranges` "best" means min_max.
 
     Raises:
         RecipeError: `ranges` are missing, or the recipe has no way to be carried out on LiteRT.
         ExportError: the quantizer chose another input scale than the pixels' own.
     """
+    reason = why_not("litert", recipe)
+    if reason is not None:
+        raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for LiteRT: {reason}")
     if recipe.needs_calibration and ranges is None:
         raise RecipeError(f"recipe {recipe.name!r} needs calibrated ranges, got none")
-    if recipe.name not in _WAYS:
-        raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for LiteRT; it has {sorted(_WAYS)}")
-    graph = Graph.read(_WAYS[recipe.name](float_model, ranges))
-    _take_raw_pixels(graph, normalisation)
-    return graph.to_bytes()
+    job = _Job(float_model, recipe, normalisation, ranges or {})
+    if not job.has_integer_weights:
+        return job.finished(float_model)
+    if recipe.weight_ranges == "mse":
+        return job.finished(job.cut())
+    if recipe.weight_ranges == "min_max" or images is None:
+        return job.finished(float_model)
+    return job.nearest(images[:WEIGHT_IMAGES])
 
 
-def _as_it_is(model: bytes, _: Ranges | None) -> bytes:
-    return model
+class _Job:
+    """One float model and what is to be done to it."""
+
+    def __init__(self, float_model: bytes, recipe: Recipe, normalisation: Normalisation, ranges: Ranges) -> None:
+        self.model = float_model
+        self.numbers = numbers_of_ops(Graph.read(float_model), recipe)
+        self.granularity = recipe.granularity
+        self.per_tensor = recipe.granularity == "per_tensor"
+        self.normalisation = normalisation
+        self.ranges = _input_made_exact(float_model, self.numbers, normalisation, ranges)
+
+    @property
+    def has_integer_weights(self) -> bool:
+        return any(one.weights in BITS for one in self.numbers)
+
+    def cut(self) -> bytes:
+        return cut_to_least_error(self.model, self.numbers, per_tensor=self.per_tensor)
+
+    def finished(self, model: bytes) -> bytes:
+        """Return `model`, whose weights are prepared, as it will be deployed."""
+        guarded = _guard_small_channels(model, self.numbers, self.ranges)
+        graph = Graph.read(quantize(guarded, self.numbers, self.granularity, self.ranges))
+        _take_raw_pixels(graph, self.normalisation)
+        return graph.to_bytes()
+
+    def candidates(self, images: NDArray[np.uint8]) -> Iterator[bytes]:
+        """Yield the model with its weights prepared in each way that is known."""
+        seen = moments(self.model, normalised(images, self.normalisation))
+        yield self.model
+        for model in (self.model, self.cut()):
+            yield round_together(model, self.numbers, seen, per_tensor=self.per_tensor)
+
+    def nearest(self, images: NDArray[np.uint8]) -> bytes:
+        """Return, of all ways to prepare weights, that whose features are nearest to the float model's."""
+        slow = any(one.activations == "int16" for one in self.numbers)
+        judged = images[:_SLOW_IMAGES] if slow else images
+        floats = Graph.read(self.model)
+        _take_raw_pixels(floats, self.normalisation)
+        wanted = _features(floats.to_bytes(), judged)
+        found = [self.finished(model) for model in self.candidates(images)]
+        errors = [float(((_features(content, judged) - wanted) ** 2).sum()) for content in found]
+        return found[errors.index(min(errors))]
 
 
-def _float16(model: bytes, _: Ranges | None) -> bytes:
-    quantizer = Quantizer(model)
-    quantizer.add_weight_only_config(
-        ".*", _ALL_OPS, num_bits=16, algorithm_key=quantizer_recipes.AlgorithmName.FLOAT_CASTING
-    )
-    return _quantize(quantizer)
+def _features(content: bytes, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    engine = open_engine("litert", content)
+    return np.concatenate([engine.output.to_real(engine.run(one[None])) for one in images]).astype(np.float64)
 
 
-def _dynamic_int8(model: bytes, _: Ranges | None) -> bytes:
-    quantizer = Quantizer(_guard_small_channels(model, {}), quantizer_recipes.dynamic_wi8_afp32())
-    return _quantize(quantizer)
+def _input_made_exact(model: bytes, numbers: Sequence[Numbers], normalisation: Normalisation, ranges: Ranges) -> Ranges:
+    """Return `ranges` with an input range in which every pixel is a whole number of 16-bit steps, where it is int16."""
+    graph = Graph.read(model)
+    first = next(one for op, one in zip(graph.ops(), numbers, strict=True) if graph.input in op.inputs)
+    if first.activations != "int16":
+        return ranges
+    end = 32767 * normalisation.scale / _int16_steps(normalisation)
+    return {**ranges, graph.name(graph.input): (-end, end)}
 
 
-def _static_int8(model: bytes, ranges: Ranges | None) -> bytes:
-    values = {
-        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
-        for name, (low, high) in (ranges or {}).items()
-    }
-    quantizer = Quantizer(_guard_small_channels(model, ranges or {}), quantizer_recipes.static_wi8_ai8())
-    return _quantize(quantizer, values)
+def _int16_steps(normalisation: Normalisation) -> int:
+    """Return how many 16-bit steps a pixel's step is: as many as there is room for, zero point 0."""
+    return 32767 // max(normalisation.zero_point, 255 - normalisation.zero_point)
 
 
-def _quantize(quantizer: Quantizer, ranges: dict[str, dict[str, NDArray[np.float32]]] | None = None) -> bytes:
-    # The quantizer draws progress bars whatever it is told, and warns of its own use of a debugging interpreter.
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
-        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
-
-
-_ALL_OPS = quantizer_recipes.TFLOperationName.ALL_SUPPORTED
-_WAYS: dict[str, Callable[[bytes, Ranges | None], bytes]] = {
-    "float32": _as_it_is,
-    "float16": _float16,
-    "dynamic_int8": _dynamic_int8,
-    "static_int8": _static_int8,
-}
-
-
-def _guard_small_channels(model: bytes, ranges: Ranges) -> bytes:
+def _guard_small_channels(model: bytes, numbers: Sequence[Numbers], ranges: Ranges) -> bytes:
     """Return `model` with weights large enough that every bias can be stored.
 
     Pretrained networks have channels whose weights are nothing beside their bias, EfficientNet-Lite0 some dozens. The
@@ -100,14 +139,15 @@ def _guard_small_channels(model: bytes, ranges: Ranges) -> bytes:
     """
     graph = Graph.read(model)
     changed = False
-    for op in graph.ops():
-        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+    for op, one in zip(graph.ops(), numbers, strict=True):
+        if op.name not in WEIGHTED or one.weights not in BITS:
             continue
         weights = graph.constant(op.inputs[1])
-        if weights is None or weights.dtype != np.float32:
+        if weights is None:
             continue
         bias = graph.constant(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
         low, high = ranges.get(graph.name(op.inputs[0]), (0.0, 1.0))
+        # With int16 activations a bias is int64 and always fits; int8's need is asked for all the same.
         raised = _raised(weights, bias, max(high - low, 1e-6) / 255, last=op.name == "DEPTHWISE_CONV_2D")
         if raised is not None:
             graph.set_constant(op.inputs[1], raised)
@@ -140,20 +180,30 @@ def _raised(
 def _take_raw_pixels(graph: Graph, normalisation: Normalisation) -> None:
     """Put one op before the graph that makes its input of raw pixels."""
     inner = graph.input
-    pixels = Quantization(normalisation.scale, normalisation.zero_point)
-    outer = graph.add_tensor("image", graph.shape(inner), "uint8", pixels)
+    outer = graph.add_tensor(
+        "image", graph.shape(inner), "uint8", Quantization(normalisation.scale, normalisation.zero_point)
+    )
     if graph.dtype(inner) == "float32":
         graph.add_op("DEQUANTIZE", [outer], [inner], options=schema.DequantizeOptionsT(), first=True)
     else:
-        _same_steps(graph.quantization(inner), pixels)
-        # Version 2 of QUANTIZE takes integers; from uint8 to int8 with one scale it only flips the top bit.
+        stored = _stored_pixels(graph.dtype(inner), normalisation)
+        _same_steps(graph.quantization(inner), stored)
+        # Version 2 of QUANTIZE takes integers. From uint8 to int8 with one scale it only flips the top bit; to int16
+        # it multiplies by a whole number: both are exact.
         graph.add_op("QUANTIZE", [outer], [inner], version=2, options=schema.QuantizeOptionsT(), first=True)
-        graph.tensor(inner).quantization.scale = [normalisation.scale]
-        graph.tensor(inner).quantization.zeroPoint = [normalisation.zero_point - 128]
+        graph.tensor(inner).quantization.scale = [stored.scale]
+        graph.tensor(inner).quantization.zeroPoint = [stored.zero_point]
     graph.set_ends(input_index=outer, input_name="image", output_index=graph.output, output_name="features")
 
 
-def _same_steps(got: Quantization | None, pixels: Quantization) -> None:
-    close = got is not None and abs(got.scale / pixels.scale - 1) < 1e-5 and got.zero_point == pixels.zero_point - 128
+def _stored_pixels(dtype: str, normalisation: Normalisation) -> Quantization:
+    """Return what the graph's input must mean for pixels to become it exactly."""
+    if dtype == "int16":
+        return Quantization(normalisation.scale / _int16_steps(normalisation), 0)
+    return Quantization(normalisation.scale, normalisation.zero_point - 128)
+
+
+def _same_steps(got: Quantization | None, wanted: Quantization) -> None:
+    close = got is not None and abs(got.scale / wanted.scale - 1) < 1e-5 and got.zero_point == wanted.zero_point
     if not close:
-        raise ExportError(f"input quantization: expected {pixels} moved by 128, got {got}")
+        raise ExportError(f"input quantization: expected {wanted}, that of the pixels, got {got}")
