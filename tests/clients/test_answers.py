@@ -36,6 +36,8 @@ def test_labels_that_change_from_image_to_image_are_refused():
 def test_what_a_page_cannot_do_is_told_in_its_words():
     with pytest.raises(CheckFailed, match="Element type INT8 is not supported"):
         litert_js.read_answers({"error": "Error: Element type INT8 is not supported."})
+    with pytest.raises(CheckFailed, match=r"not served: \['/x.wasm'\]"):
+        litert_js.read_answers({"error": "[object Event]", "missing": ["/x.wasm"]})
 
 
 def test_categories_are_put_in_the_order_of_their_indices():

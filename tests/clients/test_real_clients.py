@@ -41,5 +41,5 @@ def test_a_real_client_gives_our_labels_in_our_order_and_our_answers(client, sma
     if result["result"] == "skipped":
         pytest.skip(result["reason"])
     assert result["result"] == "passed", result["reason"]
-    assert result["images"] >= 90
+    assert result["images"] >= 30
     assert result["labels"] == ["cat", "coffee", "fusée d'été"]

@@ -24,7 +24,7 @@ from typing import Any
 from client_checks.comparison import Answers, Comparison, compare
 from client_checks.documented import README
 from client_checks.failures import CheckFailed, Impossible
-from client_checks.litert_js import ask_litert_js
+from client_checks.litert_js import ask_litert_js, version
 from client_checks.python_clients import MEDIAPIPE, ONNXRUNTIME, ask_mediapipe, ask_onnx
 from client_checks.samples import Sample, build_samples, read_sample
 from edgetransfer.errors import EdgetransferError
@@ -44,7 +44,7 @@ class Client:
 CLIENTS: Mapping[str, Client] = {
     "mediapipe": Client("litert", MEDIAPIPE[0], ask_mediapipe),
     "onnx": Client("onnx", ONNXRUNTIME[0], ask_onnx),
-    "litert_js": Client("litert", "@litertjs/core in Chromium", ask_litert_js),
+    "litert_js": Client("litert", version(), ask_litert_js),
 }
 
 

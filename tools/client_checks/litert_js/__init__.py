@@ -21,6 +21,7 @@ from client_checks.litert_js.server import Server
 from client_checks.samples import Sample
 
 HERE = Path(__file__).parent
+DECLARATION = HERE / "package.json"
 TIMEOUT_S = 180.0
 FLAGS = (
     "--headless",
@@ -36,10 +37,16 @@ FLAGS = (
 )
 
 
+def version() -> str:
+    """Return the package that is asked, with its version."""
+    pinned = json.loads(DECLARATION.read_text(encoding="utf-8"))["dependencies"]
+    return f"@litertjs/core=={pinned['@litertjs/core']} in Chromium"
+
+
 def ask_litert_js(sample: Sample, document: str) -> Answers:
     """Return what LiteRT.js says of the sample's images, computed on the CPU by WebAssembly."""
     block = lines_for("litert.js", "js", document)
-    packages = npm_packages(HERE / "package.json")
+    packages = npm_packages(DECLARATION)
     browser = find_program(BROWSERS, debian="chromium")
     texts = {
         "/": (HERE / "index.html").read_bytes(),
@@ -59,7 +66,8 @@ def read_answers(result: Mapping[str, Any]) -> Answers:
         CheckFailed: it posted an error, or labels change from image to image.
     """
     if "error" in result:
-        raise CheckFailed(f"the page says: {result['error']}")
+        missing = f"; not served: {result['missing']}" if result.get("missing") else ""
+        raise CheckFailed(f"the page says: {result['error']}{missing}")
     given: Sequence[Sequence[Mapping[str, Any]]] = result["answers"]
     labels = tuple(one["label"] for one in given[0])
     if any(tuple(one["label"] for one in answer) != labels for answer in given):
@@ -87,8 +95,8 @@ def _answers_of_page(browser: str, texts: Mapping[str, bytes], folders: Mapping[
         if result is None:
             log.seek(0)
             end = "ended" if process.returncode not in (-signal.SIGTERM, -signal.SIGKILL) else "did not answer"
-            raise CheckFailed(f"{browser} {end}; missing: {sorted(server.missing)}\n{log.read()[-2000:]}")
-        return result
+            raise CheckFailed(f"{browser} {end}; not served: {sorted(server.missing)}\n{log.read()[-2000:]}")
+        return {**result, "missing": sorted(server.missing)}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
