@@ -54,11 +54,24 @@ _NEWEST: Mapping[tuple[str, str], Mapping[int, str]] = {
         ),
     },
 }
+# Some kernels learned new dtypes later without a new version of the op. What QUANTIZE turns into what, tried in the
+# wheel; the source is Prepare in
+# https://github.com/tensorflow/tensorflow/blob/v2.14.0/tensorflow/lite/kernels/quantize.cc
+_QUANTIZES: Mapping[tuple[str, str], Mapping[str, tuple[str, ...]]] = {
+    ("tflite-runtime", "2.14"): {
+        "float32": ("uint8", "int8", "int16"),
+        "uint8": ("uint8", "int8"),
+        "int8": ("uint8", "int8"),
+        "int16": ("int8", "int16", "int32"),
+        "int32": ("int8", "int16"),
+    },
+}
 
 
 def too_new(model: bytes, package: str = "tflite-runtime", version: str = "2.14") -> tuple[str, ...]:
     """Return the ops of a `.tflite` that are newer than those of a runtime, as "NAME version 12 (has 10)".
 
+    Among them is QUANTIZE between dtypes that it cannot do yet: "QUANTIZE of uint8 to int16 (has uint8, int8)".
     None means that the runtime finds a kernel for every op. Custom and flex ops are not looked at: no plain runtime
     has them, and export refuses them.
 
@@ -67,11 +80,18 @@ def too_new(model: bytes, package: str = "tflite-runtime", version: str = "2.14"
         ExportError: the model has more than one subgraph, input or output.
     """
     newest = newest_versions(package, version)
-    found = []
-    for code in Graph.read(model).model.operatorCodes:
+    graph = Graph.read(model)
+    found = set()
+    for code in graph.model.operatorCodes:
         name = _OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
         if name != "CUSTOM" and code.version > newest.get(name, 0):
-            found.append(f"{name} version {code.version} (has {newest.get(name, 'none')})")
+            found.add(f"{name} version {code.version} (has {newest.get(name, 'none')})")
+    for op in graph.ops():
+        if op.name == "QUANTIZE":
+            source, target = graph.dtype(op.inputs[0]), graph.dtype(op.outputs[0])
+            known = _QUANTIZES[package, version].get(source, ())
+            if target not in known:
+                found.add(f"QUANTIZE of {source} to {target} (has {', '.join(known) or 'none'})")
     return tuple(sorted(found))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 
 from edgetransfer.errors import UnknownNameError
 from edgetransfer.quantize.flatbuffer import Graph
@@ -39,9 +40,7 @@ def test_all_ops_that_are_too_new_are_named_at_once(small_float):
 
 
 def test_an_op_that_the_old_runtime_never_had_is_named(tiny_bundle):
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = tiny_bundle.model_content(op=schema.BuiltinOperator.STABLEHLO_COMPOSITE)
+    model = tiny_bundle.model_content(op=BuiltinOperator.STABLEHLO_COMPOSITE)
     assert too_new(model) == ("STABLEHLO_COMPOSITE version 1 (has none)",)
 
 
@@ -50,6 +49,13 @@ def test_an_op_that_no_operator_uses_counts_for_runtimes_look_it_up_all_the_same
     graph.add_op("FULLY_CONNECTED", [graph.input, graph.input, -1], [graph.output], version=12)
     graph.subgraph.operators.pop()
     assert too_new(graph.to_bytes()) == ("FULLY_CONNECTED version 12 (has 10)",)
+
+
+def test_a_conversion_that_the_old_runtime_refuses_is_named_though_its_op_has_no_newer_version(tiny_bundle):
+    graph = Graph.read(tiny_bundle.model_content())
+    quantize = next(op for op in graph.ops() if op.name == "QUANTIZE")
+    graph.tensor(quantize.outputs[0]).type = TensorType.INT16
+    assert too_new(graph.to_bytes()) == ("QUANTIZE of uint8 to int16 (has uint8, int8)",)
 
 
 def test_custom_ops_are_left_to_the_check_of_the_export(tiny_bundle):
@@ -62,9 +68,7 @@ def test_a_runtime_that_nothing_is_known_of_is_refused(small_float):
 
 
 def test_the_table_names_ops_of_the_schema_once():
-    from ai_edge_litert import schema_py_generated as schema
-
-    known = {name for name in vars(schema.BuiltinOperator) if not name.startswith("_")}
+    known = {name for name in vars(BuiltinOperator) if not name.startswith("_")}
     newest = newest_versions()
     assert set(newest) < known
     # All 157 that the wheel takes; `tools/emulate tflite-runtime` compares the numbers with the wheel's own.
