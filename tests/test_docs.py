@@ -108,6 +108,16 @@ def test_the_table_of_recipes_is_the_specs():
     assert table(README, "name", "what for") == expected
 
 
+def test_the_table_of_gates_is_the_pipelines_and_the_help_names_them_all():
+    pytest.importorskip("ai_edge_quantizer", reason="building needs the extra 'train'")
+    from edgetransfer.pipeline.gates import GATES
+
+    assert table(README, "gate", "what it promises") == [[f"`{name}`", promise] for name, promise in GATES.items()]
+    command = cli.get_command(click.Context(cli), "build")
+    allow = next(parameter for parameter in command.params if parameter.name == "allow")
+    assert all(name in allow.help for name in GATES)
+
+
 def test_the_table_of_devices_is_the_folders():
     devices = [load_device(name) for name in device_names()]
     expected = [

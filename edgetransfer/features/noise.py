@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgetransfer.export import OpFact, get_exporter
 from edgetransfer.features.deploy import Calibration, FloatBackbone, float_graph
 from edgetransfer.runtime.engines import open_engine
-from edgetransfer.spec.recipe import RECIPES, Override, Recipe
+from edgetransfer.spec.recipe import Override, Recipe
 
 IMAGES = 8  # of the calibration images; the order of the noisiest ops hardly changes with more
 
@@ -72,9 +72,8 @@ def _kept(op: OpFact, recipe: Recipe) -> bool:
 
 
 def _only(op: OpFact, recipe: Recipe) -> Recipe:
-    one = Override(f"^{re.escape(op.name)}$", recipe.weights, recipe.activations)
-    granularity = recipe.granularity
-    return replace(RECIPES["float32"], granularity=granularity, weight_ranges="min_max", overrides=(one,))
+    every_other = Override(f"^(?!{re.escape(op.name)}$)", "float32", "float32")
+    return replace(recipe, weight_ranges="min_max", overrides=(*recipe.overrides, every_other))
 
 
 def _features(engine_name: str, graph: bytes, given: Calibration) -> NDArray[np.float64]:
