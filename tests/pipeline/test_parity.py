@@ -299,6 +299,20 @@ def test_a_float_bundle_answers_as_keras_with_its_head(float_pair, dataset):
     assert report.artifacts[0].accuracy > 0.6
 
 
+@pytest.mark.slow
+def test_one_head_answers_alike_in_keras_litert_and_onnx(float_pair, dataset, tmp_path):
+    pytest.importorskip("onnx", reason="writing ONNX needs the package onnx")
+    from edgetransfer.pipeline.build import export
+
+    run, path = float_pair
+    other = export(run, tmp_path / "onnx.bundle", format="onnx").path
+    report = parity([run, path, other], dataset)
+    assert [(one.bits, one.images) for one in report.pixels] == [(0, 0), (0, 0)]
+    assert [one.disagreements for one in report.outputs] == [(), ()]
+    assert max(one.steps_max for one in report.outputs) < 0.05
+    assert report.artifacts[2].what.startswith("onnx float32 (onnx ")
+
+
 def test_an_int8_bundle_is_measured_against_keras_with_the_head_that_it_ships(built, dataset):
     report = parity([built.bundle.path, built.train.run], dataset)
     (outputs,) = report.outputs
