@@ -329,7 +329,11 @@ def find_python(oldest: tuple[int, int], newest: tuple[int, int]) -> str | None:
 
 
 def call(
-    *command: object, cwd: Path, code: int = 0, env: dict[str, str] | None = None
+    *command: object,
+    cwd: Path,
+    code: int = 0,
+    env: dict[str, str] | None = None,
+    timeout_s: int = COMMAND_TIMEOUT_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` in `cwd` and return the finished process, which must end with `code` and no traceback."""
     outside = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "EDGETRANSFER_CACHE")
@@ -345,10 +349,10 @@ def call(
             capture_output=True,
             text=True,
             check=False,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise CheckFailed(f"$ {' '.join(words)}\nstill running after {COMMAND_TIMEOUT_S} s") from error
+        raise CheckFailed(f"$ {' '.join(words)}\nstill running after {timeout_s} s") from error
     if done.returncode != code or (code != 0 and "Traceback" in done.stderr):
         raise CheckFailed(f"expected exit code {code} and no traceback, got:\n{told(done)}")
     return done
