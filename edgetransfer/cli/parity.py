@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import FilePath
+from edgetransfer.cli.build_options import FilePath, provider_option
 from edgetransfer.cli.progress import progress
 from edgetransfer.errors import OutputError
 
@@ -51,6 +51,7 @@ def check_grid(ctx: click.Context, parameter: click.Parameter, value: Path | Non
 @click.option("--force", is_flag=True, help="Replace a picture that is there.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
               help="Exit with 1 where an artifact gives fewer of the reference's answers, such as 0.99.")  # fmt: skip
+@provider_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]")
 @console.json_option
 @console.quiet_option
@@ -66,6 +67,7 @@ def parity(
     grid: Path | None,
     force: bool,
     min_agreement: float | None,
+    providers: tuple[str, ...],
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -97,6 +99,7 @@ def parity(
             images=images,
             worst=worst,
             min_agreement=min_agreement,
+            providers=providers or None,
             workers=workers,
             watcher=watcher,
         )

@@ -39,6 +39,7 @@ def parity(
     images: int | None = None,
     worst: int = 12,
     min_agreement: float | None = None,
+    providers: Sequence[str] | None = None,
     workers: int | None = None,
     watcher: Watcher | None = None,
 ) -> ParityReport:
@@ -52,6 +53,7 @@ def parity(
         images: Take so many samples, drawn by content hash; None takes all.
         worst: Name so many of the samples that are farthest apart.
         min_agreement: The part of the samples, 0 to 1, on which every artifact must give the reference's answer.
+        providers: What ONNX bundles compute with; None takes those that each was built for.
         workers: Threads, each with an engine of its own; None is one a core.
         watcher: Is told how far the work is.
 
@@ -65,7 +67,7 @@ def parity(
     samples = _drawn(dataset, split, images)
     with ExitStack() as stack:
         watcher.stage("opening the artifacts")
-        artifacts = [stack.enter_context(closing(one)) for one in _opened(reference_first(paths))]
+        artifacts = [stack.enter_context(closing(one)) for one in _opened(reference_first(paths), providers)]
         abouts = [one.about for one in artifacts]
         check_labels(abouts[0].task.labels, dataset.labels)
         _warn_of_other_data(abouts, dataset, watcher)
@@ -125,12 +127,12 @@ def reference_first(paths: Sequence[Path]) -> list[Path]:
     return runs + [path for path in paths if path not in runs]
 
 
-def _opened(paths: Sequence[Path]) -> Iterator[Artifact]:
+def _opened(paths: Sequence[Path], providers: Sequence[str] | None) -> Iterator[Artifact]:
     """Open one after the other; refuse what cannot be compared with the first."""
     first: About | None = None
     for path in paths:
         same_name = sum(path.name == other.name for other in paths) > 1
-        artifact = open_artifact(path, str(path) if same_name else path.name)
+        artifact = open_artifact(path, str(path) if same_name else path.name, providers)
         yield artifact  # before the check, so that it is closed in any case
         first = first or artifact.about
         _check_comparable(first, artifact.about)

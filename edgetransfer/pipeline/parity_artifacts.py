@@ -97,15 +97,17 @@ def is_run(path: Path) -> bool:
     return False  # opening the bundle says what is wrong with a path that is not there
 
 
-def open_artifact(path: Path, name: str) -> Artifact:
+def open_artifact(path: Path, name: str, providers: Sequence[str] | None = None) -> Artifact:
     """Return what lies in the folder `path`, to be called `name`.
+
+    `providers` are what ONNX bundles compute with; None takes those that each was built for.
 
     Raises:
         BundleError: it is neither a bundle nor a run, or damaged.
         EngineError: a bundle's engine is not installed, or refuses the model.
         BackboneError, WeightsError: a run's Keras backbone cannot be built.
     """
-    return KerasArtifact(path, name) if is_run(path) else BundleArtifact(Bundle.load(path), name)
+    return KerasArtifact(path, name) if is_run(path) else BundleArtifact(Bundle.load(path), name, providers)
 
 
 class KerasArtifact:
@@ -163,11 +165,12 @@ class KerasArtifact:
 class BundleArtifact:
     """A bundle with as many predictors as threads ask at once."""
 
-    def __init__(self, bundle: Bundle, name: str) -> None:
+    def __init__(self, bundle: Bundle, name: str, providers: Sequence[str] | None = None) -> None:
         manifest = bundle.manifest
         self._bundle = bundle
+        self._providers = providers if manifest.format == "onnx" else None
         self._idle: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
-        predictor = Predictor.load(bundle)
+        predictor = Predictor.load(bundle, providers=self._providers)
         self._idle.put(predictor)
         engine = predictor.engine
         self.about = About(
@@ -207,7 +210,7 @@ class BundleArtifact:
         try:
             predictor = self._idle.get_nowait()
         except queue.Empty:
-            predictor = Predictor.load(self._bundle)
+            predictor = Predictor.load(self._bundle, providers=self._providers)
         try:
             stored: NDArray[Any] = predictor.run(pixels)[0]
             return stored

@@ -31,7 +31,7 @@ def every_command() -> list[tuple[str, ...]]:
 
 def test_the_commands_of_the_pipeline_are_all_there():
     assert set(TABLE) == {
-        *("demo", "build", "plan", "train", "export", "verify", "evaluate", "profile", "run", "inspect"),
+        *("demo", "build", "plan", "train", "export", "verify", "evaluate", "parity", "profile", "run", "inspect"),
         *("devices", "backbones", "recipes", "weights", "doctor"),
     }
 
