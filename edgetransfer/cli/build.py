@@ -26,8 +26,8 @@ _allow = click.option(
     "--allow",
     multiple=True,
     metavar="GATE",
-    help="Write the bundle though this gate fails, and record that in its manifest: foreign_ops, float_islands, labels, "
-    "accuracy, size, runtime, accelerator or outputs; may be given several times.",
+    help="Write the bundle though this gate fails, and record that in its manifest: foreign_ops, float_islands, "
+    "labels, accuracy, size, runtime, accelerator or outputs; may be given several times.",
 )
 _dynamic = click.option(
     "--dynamic-batch", is_flag=True, help="Let the file take any number of images at once; ONNX only. [default: 1]"
@@ -91,8 +91,8 @@ def build(
     columns path,label and, if you like, split.
     """
     extras.require("train")
-    from edgetransfer.pipeline.build import build as run_build
     from edgetransfer.pipeline.both import build_both
+    from edgetransfer.pipeline.build import build as run_build
     from edgetransfer.pipeline.export import ExportOptions
 
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)

@@ -73,14 +73,14 @@ _SHARED: tuple[Callable[[Command], Command], ...] = (
     click.option("--normalise", "normalisation", callback=read_normalisation, metavar="SCALE,ZERO_POINT",
                  help="What a keras:PATH model expects of a pixel: SCALE * (pixel - ZERO_POINT), such as 1/127,127."),
     click.option("--recipe", metavar="NAME",
-                 help="A name of 'edgetransfer recipes', or a .toml file of your own. [default: what suits the device, "
-                 "else static_int8]"),
+                 help="A name of 'edgetransfer recipes', or a .toml file of your own. [default: what suits the "
+                 "device, else static_int8]"),
     click.option("--format", type=FORMATS,
                  help="File format: litert, onnx, tflm (microcontrollers), or both: litert and onnx, a bundle each. "
                  "[default: that of the device's first engine, else litert]"),
     click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS",
-                 help="What the recipe may cost, in points of validation accuracy beside the float model. Where it costs "
-                 "more, the fewest and cheapest ops are kept in floats until it does not."),
+                 help="What the recipe may cost, in points of validation accuracy beside the float model. Where it "
+                 "costs more, the fewest and cheapest ops are kept in floats until it does not."),
     click.option("--max-evaluations", type=click.IntRange(1), default=16, show_default=True, metavar="N",
                  help="Heads to train at most in search of those ops."),
     click.option("--device", metavar="NAME",

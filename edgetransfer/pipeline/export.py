@@ -40,7 +40,6 @@ from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.task import Task
 
-
 HEAD_STEPS = 2  # int8 logits may be so many steps from the float head's on the same features
 
 

@@ -184,7 +184,8 @@ def _accuracy(candidate: Candidate) -> Finding:
     fine = f"{exported:.1%} on validation photos, {-drop:+.1f} points beside the float model (budget -{budget:g})"
     return (
         f"{exported:.1%} on validation photos, the float model {reference:.1%}: {drop:.1f} points lost, more than "
-        f"{'the budget of' if named else 'any budget should be:'} {budget:g}; try --max-drop, another recipe or backbone"
+        f"{'the budget of' if named else 'any budget should be:'} {budget:g}; try --max-drop, another recipe or "
+        "backbone"
         if fails
         else ""
     ), fine

@@ -23,8 +23,8 @@ from edgetransfer.features.noise import keep_in_floats, rank_ops
 from edgetransfer.models import backbones
 from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline.fitting import choose_fit
-from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
 from edgetransfer.pipeline.gates import labels_sha256
+from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
 from edgetransfer.pipeline.local import write_local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
@@ -158,9 +158,7 @@ class Training:
         floats = float_graph(backbone)
         float_fit = None
         if self.options.float_reference or self.options.max_drop is not None:
-            float_fit = self._head(
-                floats, dataset, spec, "float features, for comparison", engine=self._float_engine
-            )
+            float_fit = self._head(floats, dataset, spec, "float features, for comparison", engine=self._float_engine)
         shipped = _Shipped(self.plan.recipe, deployed, self._shipped_head(deployed, floats, dataset, spec))
         if self.options.max_drop is not None and float_fit is not None:
             shipped = self._within_budget(shipped, backbone, float_fit, dataset, spec)

@@ -20,7 +20,6 @@ from edgetransfer.errors import BundleError, IntegrityError
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.manifest import (
     MANIFEST_FILE,
-    SCHEMA,
     BackboneInfo,
     DataInfo,
     FileInfo,
@@ -31,6 +30,7 @@ from edgetransfer.spec.manifest import (
     SplitMetric,
     labels_content,
 )
+from edgetransfer.spec.manifest_schema import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -76,7 +76,9 @@ def test_what_building_needs_is_asked_for_only_where_it_exists(declared):
         assert "python_version >= '3.11'" in line, line
 
 
-@pytest.mark.parametrize("name", ["tools/environment", "tools/test", "tools/demo", "tools/clients", "tools/emulate", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["tools/environment", "tools/test", "tools/demo", "tools/clients", "tools/emulate", ".ci/run"]
+)
 def test_the_tools_can_be_called_as_they_are(name):
     path = ROOT / name
     assert os.access(path, os.X_OK)

@@ -69,7 +69,9 @@ def test_every_shipped_device_gets_a_plan_for_lite0(name: str) -> None:
 
 
 def test_what_the_caller_names_is_taken() -> None:
-    plan = make_plan(MOBILE, RECIPES["float32"], load_device("raspberry_pi_5"), alpha=0.5, input_px=160, engine="litert")
+    plan = make_plan(
+        MOBILE, RECIPES["float32"], load_device("raspberry_pi_5"), alpha=0.5, input_px=160, engine="litert"
+    )
     assert (plan.recipe.name, plan.alpha, plan.height_px) == ("float32", 0.5, 160)
     assert plan.notes[0] == "Recipe float32 was asked for."
     assert "budget there is 64.0 MB" in plan.notes[1]

@@ -1,6 +1,6 @@
 """What int8 costs over pairs of backbone and data, beside ordinary post-training quantization.
 
-    tools/bench quantization --pair NAME,BACKBONE,DATA ... [--format litert --format onnx] [--seeds 5] [--rows ROWS.jsonl]
+    tools/bench quantization --pair NAME,BACKBONE,DATA ... [--format litert --format onnx] [--seeds 5] [--rows FILE]
 
 BACKBONE is a name or keras:PATH, with =SCALE:ZERO_POINT behind it where the file cannot
 say what it expects of a pixel; DATA a folder or CSV (its splits are made here, by seed) or "digits", scikit-learn's.
