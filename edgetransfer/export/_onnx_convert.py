@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 
 from edgetransfer.errors import ExportError
 from edgetransfer.export._onnx_fold import check_folded, fold
-from edgetransfer.quantize.onnx_graph import OPSET, OnnxGraph, unique_names
+from edgetransfer.export._onnx_names import name_by_layers, settle_names, unmistakable_names
+from edgetransfer.quantize.onnx_calibrate import session_options
+from edgetransfer.quantize.onnx_graph import OPSET, OnnxGraph, attribute
 
 PIXELS, FEATURES = "pixels", "features"
 """Names of a float graph's input and output."""
@@ -29,18 +32,25 @@ def export_backbone(model: Any) -> bytes:
     Raises:
         ExportError: it cannot be converted, has ops that a plain ONNX Runtime does not know, or keeps a batch norm.
     """
-    graph = OnnxGraph(_exported(model))
-    foreign = sorted({f"{node.domain}.{node.op_type}" for node in graph.nodes if node.domain not in ("", "ai.onnx")})
-    if foreign:
-        raise ExportError(
-            f"model {model.name!r} needs ops that ONNX does not have: {', '.join(foreign)}. They would fail on the "
-            "device; replace the layers that make them"
-        )
+    with unmistakable_names(model) as paths:
+        graph = OnnxGraph(_exported(model))
+    _check_known(graph, model.name)
+    name_by_layers(graph, paths)
+    _pool_globally(graph)
+    graph = OnnxGraph(_simplified(graph, model.name))
     fold(graph)
     check_folded(graph, model.name)
-    _flatten_pooled(graph)
-    _name_by_layers(graph, model)
+    settle_names(graph, PIXELS, FEATURES)
     return graph.to_bytes()
+
+
+def _check_known(graph: OnnxGraph, name: str) -> None:
+    foreign = sorted({node.op_type for node in graph.nodes if not onnx.defs.has(node.op_type, OPSET, node.domain)})
+    if foreign:
+        raise ExportError(
+            f"model {name!r} needs ops that ONNX does not have: {', '.join(foreign)}. They would fail on the device; "
+            "replace the layers that make them"
+        )
 
 
 def _exported(model: Any) -> onnx.ModelProto:
@@ -60,6 +70,24 @@ def _exported(model: Any) -> onnx.ModelProto:
             raise ExportError(f"backbone {model.name!r} could not be converted to ONNX: {first_line}") from trouble
 
 
+def _simplified(graph: OnnxGraph, name: str) -> onnx.ModelProto:
+    """Return `graph` as ONNX Runtime's own first optimization writes it, which any processor and engine can run.
+
+    It moves the converter's transposes out of the way, which otherwise stand between convolutions and what is to be
+    folded into them: MobileNetV3 came with 104, one stays.
+    """
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
+        path = Path(folder) / "simplified.onnx"
+        options.optimized_model_filepath = str(path)
+        try:
+            ort.InferenceSession(graph.to_model().SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no other class in common
+            raise ExportError(f"model {name!r}: ONNX Runtime refuses it: {' '.join(str(error).split())}") from error
+        return onnx.load(path)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Keras's note and tf2onnx's log to themselves, as well as their warnings of numpy's old names."""
@@ -74,86 +102,45 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _flatten_pooled(graph: OnnxGraph) -> None:
-    """Make the Squeeze behind a global pooling a Flatten, which keeps the batch and has no second input."""
+def _pool_globally(graph: OnnxGraph) -> None:
+    """Write means over the whole picture as GlobalAveragePool and Flatten, which keep the batch.
+
+    The converter's ReduceMean has no integer kernel in ONNX Runtime, and its Squeeze a second input.
+    """
+    inferred = onnx.shape_inference.infer_shapes(graph.to_model(), strict_mode=True)
+    ranks = {one.name: len(one.type.tensor_type.shape.dim) for one in inferred.graph.value_info}
     producers = graph.producers()
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         before = producers.get(node.input[0])
         if node.op_type == "Squeeze" and before is not None and before.op_type == "GlobalAveragePool":
             axes = graph.constants.get(node.input[1]) if len(node.input) > 1 else None
             if axes is not None and sorted(int(axis) % 4 for axis in np.ravel(axes)) == [2, 3]:
-                node.op_type = "Flatten"
-                del node.input[1:]
-                node.attribute.append(onnx.helper.make_attribute("axis", 1))
+                _become(node, "Flatten", [node.input[0]])
+        elif node.op_type == "ReduceMean" and ranks.get(node.input[0]) == 4:
+            over = sorted(int(axis) % 4 for axis in attribute(node, "axes", ()))
+            if over in ([1, 2], [2, 3]):
+                _pool(graph, node, turned=over == [1, 2], kept=bool(attribute(node, "keepdims", 1)))
 
 
-def _name_by_layers(graph: OnnxGraph, model: Any) -> None:
-    """Give nodes and tensors names that begin with the Keras layer's, without a counter of the process.
-
-    The converter's names are scopes such as "small_1/stem_1/convolution"; how far the counters are depends on what the
-    process built before, and what it fused has lost its scope.
-    """
-    layers = set(_layer_paths(model))
-    nodes = graph.to_model().graph.node  # in canonical order
-    suffix = _suffix(model.name, [name for node in nodes for name in (node.name, *node.input)])
-    wanted = [f"{_layer(node, layers, suffix)}/{node.op_type}".lstrip("/") for node in nodes]
-    names = dict(zip([node.output[0] for node in nodes], unique_names(wanted), strict=True))
-    for node in graph.nodes:
-        node.name = names.get(node.output[0], node.output[0])
-    tensors = {graph.input: PIXELS}
-    for node in nodes:
-        name = names[node.output[0]]
-        roles = _ROLES.get(node.op_type, ())
-        for place, tensor in enumerate(node.input):
-            if tensor in graph.constants and tensor not in tensors:
-                tensors[tensor] = f"{name}/{roles[place] if place < len(roles) else f'input_{place}'}"
-        for place, tensor in enumerate(node.output):
-            tensors[tensor] = name if place == 0 else f"{name}/output_{place}"
-    tensors[graph.output] = FEATURES
-    graph.rename(tensors)
-    graph.set_end("input", PIXELS, np.float32, graph.shape("input"))
-    graph.set_end("output", FEATURES, np.float32, graph.shape("output"))
+def _pool(graph: OnnxGraph, node: onnx.NodeProto, *, turned: bool, kept: bool) -> None:
+    """Make `node` a global mean over height and width; `turned` says that channels come last in what it takes."""
+    place, name, source = graph.nodes.index(node), node.output[0], node.input[0]
+    layer, _, number = node.name.rpartition("/")
+    before: list[onnx.NodeProto] = []
+    if turned:
+        before = [onnx.helper.make_node("Transpose", [source], [f"{name}/turned"], perm=[0, 3, 1, 2])]
+        source = f"{name}/turned"
+    if turned or not kept:
+        pool = onnx.helper.make_node("GlobalAveragePool", [source], [f"{name}/pooled"], f"{layer}/pool_{number}")
+        before, source = [*before, pool], f"{name}/pooled"
+    graph.nodes[place:place] = before
+    _become(node, "GlobalAveragePool" if not turned and kept else "Transpose" if kept else "Flatten", [source])
+    if turned and kept:
+        node.attribute.append(onnx.helper.make_attribute("perm", [0, 2, 3, 1]))
 
 
-_ROLES = {
-    "Conv": ("x", "weight", "bias"),
-    "ConvTranspose": ("x", "weight", "bias"),
-    "Gemm": ("x", "weight", "bias"),
-    "Clip": ("x", "min", "max"),
-    "Reshape": ("x", "shape"),
-}
-
-
-def _suffix(model_name: str, names: list[str]) -> str:
-    """Return what the process's counter put behind every scope, such as "_1"; it is the same for all of one model."""
-    roots = sorted({name.split("/")[0] for name in names if "/" in name})
-    return next((root[len(model_name) :] for root in roots if _counted(root, model_name)), "")
-
-
-def _counted(root: str, name: str) -> bool:
-    return root == name or (root.startswith(f"{name}_") and root[len(name) + 1 :].isdigit())
-
-
-def _layer_paths(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for layer in getattr(model, "layers", ()):
-        path = (*above, str(layer.name))
-        yield path
-        yield from _layer_paths(layer, path)
-
-
-def _layer(node: onnx.NodeProto, layers: set[tuple[str, ...]], suffix: str) -> str:
-    """Return the path of the Keras layer that `node` computes: that of its weights before that of its own name."""
-    if node.op_type == "Transpose":
-        return ""  # the converter's own, between TensorFlow's layout and ONNX's
-    own, taken = [node.name, node.output[0]], list(node.input[1:])
-    if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-        own = [taken[0], *own]
-    for name in own + taken:
-        path: tuple[str, ...] = ()
-        for scope in name.split("/")[1:]:
-            if (*path, scope.removesuffix(suffix)) not in layers:
-                break
-            path = (*path, scope.removesuffix(suffix))
-        if path:
-            return "/".join(path)
-    return ""
+def _become(node: onnx.NodeProto, op: str, inputs: list[str]) -> None:
+    node.op_type = op
+    del node.attribute[:]
+    del node.input[:]
+    node.input.extend(inputs)  # Flatten's axis is 1 unless told otherwise

@@ -20,6 +20,7 @@ IMAGE, FEATURES = "image", "features"
 _HALF_LIMIT = float(np.finfo(np.float16).max)
 _CARRIED_OUT = (("float32", "float32"), ("float16", "float32"), ("int8", "uint8"), ("int8", "int8"))
 """Weights and activations."""
+_JUDGED = 32  # images on which the better weight ranges are chosen
 _REFUSED = {
     ("int8", "dynamic"): "ONNX Runtime's ConvInteger has no depthwise kernel and one scale a weight tensor; "
     "EfficientNet-Lite0 took 7 times as long as in float32. Take static_int8, or float16 for fewer bytes",
@@ -97,6 +98,7 @@ def _static(
         return made(searched=recipe.weight_ranges == "mse")
     if images is None:
         raise RecipeError(f"recipe {recipe.name!r}: the best weight ranges are judged on images, got none")
+    images = images[:_JUDGED]
     pixels = normalised(images, normalisation)
     wanted = _features(float_model, pixels)
     plain, searched = made(searched=False), made(searched=True)

@@ -19,8 +19,8 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper, s
 from edgetransfer.errors import ExportError
 
 OPSET = 17
-"""The operator set that is written. QuantizeLinear has scales a channel from 13 on. TensorRT 8.5 and 8.6, JetPack 5's and
-6.0's, read up to 17; ONNX Runtime 1.20, the oldest that we claim, up to 21. What 18 to 21 add, 16-bit and 4-bit
+"""The operator set that is written. QuantizeLinear has scales a channel from 13 on. TensorRT 8.5 and 8.6, JetPack 5's
+and 6.0's, read up to 17; ONNX Runtime 1.20, the oldest that we claim, up to 21. What 18 to 21 add, 16-bit and 4-bit
 integers, no kernel of ONNX Runtime computes with on a processor."""
 IR_VERSION = 8  # of the file's layout: the one that came with opset 17
 PRODUCER = "edgetransfer"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +67,7 @@ def _searched(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     return best
 
 
-def _needed_for(bias: NDArray[np.float32], span: tuple[float, float], rows: int) -> NDArray[np.float64]:
+def _needed_for(bias: NDArray[np.float32], span: tuple[float, float], rows: int) -> NDArray[Any]:
     low, high = span
     needed = np.abs(bias.astype(np.float64)) / (max(high - low, 1e-6) / 255 * _BIAS_LIMIT)
-    return np.asarray(needed if rows == len(bias) else np.full(rows, needed.max()))
+    return needed if rows == len(bias) else np.full(rows, needed.max())
