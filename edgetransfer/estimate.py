@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from edgetransfer.errors import RecipeError
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.recipe import Recipe
 
 _BYTES_PER_PARAMETER = {
     # Bytes of the whole .tflite over the Keras model's parameters, batch norm included: the larger of MobileNetV2
     # 1.0 and MobileNetV3 small 1.0 without head, as keras 3.15 exports and ai-edge-quantizer 0.10 quantizes them
-    # (3.94, 1.14, 1.28), rounded up. Folding the batch norm saves some; scales, zero points and biases cost some.
-    # float16 is half of float32 and the op list.
-    "float32": 4.0,
-    "float16": 2.1,
-    "dynamic_int8": 1.15,
-    "static_int8": 1.3,
+    # (3.93, 2.00, 1.14, 1.27, 0.725, 0.86), rounded up. Folding the batch norm saves some; scales, zero points and
+    # biases cost some. The second word says whether activations are integers of a fixed range.
+    ("float32", False): 4.0,
+    ("float16", False): 2.1,
+    ("int8", False): 1.15,
+    ("int8", True): 1.3,
+    ("int4", False): 0.73,
+    ("int4", True): 0.87,
 }
+_PER_TENSOR_SAVES = 0.2  # bytes a parameter: 0.18 to 0.22 there, one scale and zero point for a whole tensor
+_INT16_COSTS = 0.05  # biases of 64 bits: 0.03 to 0.05 there
 
 
 def model_bytes(parameters: int, recipe: Recipe) -> int:
-    """Return about how large the model file of that many parameters will be.
+    """Return about how large the model file of that many parameters will be; overrides are not looked at.
 
-    On the high side: by up to 9 % for the models it was fitted to, by more for very large ones.
-
-    Raises:
-        RecipeError: nothing is known of this recipe's size.
+    On the high side: by up to 13 % for the models it was fitted to, by more for very large ones.
     """
-    if recipe.name not in _BYTES_PER_PARAMETER:
-        raise RecipeError(f"recipe {recipe.name!r}: no size is known, only of {sorted(_BYTES_PER_PARAMETER)}")
-    return round(parameters * _BYTES_PER_PARAMETER[recipe.name])
+    size = _BYTES_PER_PARAMETER[recipe.weights, recipe.is_static]
+    if recipe.granularity == "per_tensor":
+        size -= _PER_TENSOR_SAVES if recipe.is_static else 0
+    if recipe.activations == "int16":
+        size += _INT16_COSTS
+    return round(parameters * size)
 
 
 def default_alpha(backbone: BackboneSpec) -> float:

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetransfer import estimate
-from edgetransfer.errors import RecipeError
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import RECIPES, Recipe
@@ -14,14 +13,28 @@ from edgetransfer.spec.recipe import RECIPES, Recipe
 MOBILENET_V2 = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
 MOBILENET_V3_SMALL = {0.75: 583_160, 1.0: 939_120}
 MOBILENET_V3_LARGE = {0.75: 1_808_736, 1.0: 2_996_352}
+INT4_STATIC = Recipe("mine", "int4", "int8", "per_channel", "")
+WEIGHTS_ALONE = Recipe("mine", "int8", "float32", "per_channel", "")
 # (parameters, recipe, bytes of the .tflite) with keras 3.15.1 and ai-edge-quantizer 0.10.0
 FILES = [
-    (2_257_984, "float32", 8_801_328),
-    (2_257_984, "dynamic_int8", 2_437_824),
-    (2_257_984, "static_int8", 2_700_624),
-    (939_120, "float32", 3_695_760),
-    (939_120, "dynamic_int8", 1_067_616),
-    (939_120, "static_int8", 1_204_976),
+    (2_257_984, RECIPES["float32"], 8_800_776),
+    (2_257_984, RECIPES["float16"], 4_430_856),
+    (2_257_984, RECIPES["dynamic_int8"], 2_437_368),
+    (2_257_984, RECIPES["static_int8"], 2_699_976),
+    (2_257_984, RECIPES["static_int8_per_tensor"], 2_291_920),
+    (2_257_984, RECIPES["static_int16x8"], 2_768_200),
+    (2_257_984, WEIGHTS_ALONE, 2_446_760),
+    (939_120, RECIPES["float32"], 3_694_136),
+    (939_120, RECIPES["float16"], 1_878_888),
+    (939_120, RECIPES["dynamic_int8"], 1_066_632),
+    (939_120, RECIPES["static_int8"], 1_194_480),
+    (939_120, RECIPES["static_int8_per_tensor"], 988_056),
+    (939_120, RECIPES["static_int16x8"], 1_235_808),
+    (939_120, WEIGHTS_ALONE, 1_075_192),
+    (2_257_984, RECIPES["weight_int4"], 1_479_928),
+    (2_257_984, INT4_STATIC, 1_742_536),
+    (939_120, RECIPES["weight_int4"], 680_712),
+    (939_120, INT4_STATIC, 808_560),
 ]
 
 
@@ -32,15 +45,15 @@ def spec(parameters: int, alphas: tuple[float, ...] = (1.0,), macs: int = 300_00
 
 
 @pytest.mark.parametrize(("parameters", "recipe", "size"), FILES)
-def test_file_sizes_are_on_the_high_side_by_less_than_a_tenth(parameters: int, recipe: str, size: int) -> None:
-    guess = estimate.model_bytes(parameters, RECIPES[recipe])
-    assert 1.0 <= guess / size < 1.1
+def test_file_sizes_are_on_the_high_side_by_less_than_a_seventh(parameters: int, recipe: Recipe, size: int) -> None:
+    guess = estimate.model_bytes(parameters, recipe)
+    assert 1.0 <= guess / size < 8 / 7
 
 
-def test_every_recipe_has_a_size_and_an_unknown_one_is_refused() -> None:
-    assert all(estimate.model_bytes(1000, recipe) > 1000 for recipe in RECIPES.values())
-    with pytest.raises(RecipeError, match="'int4': no size is known"):
-        estimate.model_bytes(1000, Recipe("int4", "int4", "int8", "per_channel", ""))
+def test_every_recipe_has_a_size_and_fewer_bits_take_fewer_bytes() -> None:
+    sizes = {name: estimate.model_bytes(1_000_000, recipe) for name, recipe in RECIPES.items()}
+    assert sizes["weight_int4"] < sizes["static_int8_per_tensor"] < sizes["static_int8"] < sizes["static_int16x8"]
+    assert sizes["static_int16x8"] < sizes["float16"] < sizes["float32"]
 
 
 @pytest.mark.parametrize("counts", [MOBILENET_V2, MOBILENET_V3_SMALL, MOBILENET_V3_LARGE])

@@ -68,18 +68,36 @@ def backbones(as_json: bool) -> None:
     click.echo("parameters and multiply-adds: millions, at the first input size and alpha 1 or the backbone's own")
 
 
-@click.command(epilog=console.example("edgetransfer recipes"))
+@click.command(epilog=console.example("edgetransfer recipes", "edgetransfer build photos/ --recipe mine.toml"))
 @console.json_option
 def recipes(as_json: bool) -> None:
-    """List the ways to store and compute numbers."""
+    r"""List the recipes: how numbers are stored and computed.
+
+    Activations: "float32" are floats; "dynamic" are floats between ops and int8 inside them, of a range found for each
+    image; "int8" and "int16" are integers of a range that training photos set. Granularity: one scale for each output
+    channel of a weight tensor, or one in all.
+
+    A recipe of your own is a TOML file, given by its path:
+
+    \b
+      base = "static_int8"         # start from a recipe; or give weights and activations
+      weight_ranges = "mse"        # best (the default), min_max or mse
+      [[overrides]]                # of several that match an op, the last holds
+      pattern = "block1_|stem"     # a regular expression, found in the op's name
+      weights = "float32"          # float32, float16, int8, int4
+      activations = "float32"      # float32, dynamic, int8, int16
+    """
     from edgetransfer.spec.recipe import RECIPES
 
     if as_json:
-        console.emit_json({"recipes": [r.to_json() | {"summary": r.summary} for r in RECIPES.values()]})
+        texts = [{"summary": r.summary, "needed_by": r.needed_by} for r in RECIPES.values()]
+        rows = [r.to_json() | text for r, text in zip(RECIPES.values(), texts, strict=True)]
+        console.emit_json({"recipes": rows})
         return
-    rows = [["name", "weights", "activations", "granularity", "what for"]]
-    rows += [[r.name, r.weights, r.activations, r.granularity, r.summary] for r in RECIPES.values()]
-    click.echo(console.table(rows))
+    head = ["name", "weights", "activations", "granularity", "who needs it", "what for"]
+    found = [[r.name, r.weights, r.activations, r.granularity, r.needed_by, r.summary] for r in RECIPES.values()]
+    click.echo(console.table([head, *found]))
+    click.echo("one of your own: --recipe mine.toml; edgetransfer recipes --help shows what stands in it")
 
 
 @click.group(cls=console.Group, epilog=console.example("edgetransfer weights list"))

@@ -7,6 +7,7 @@ array to be written quickly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
     "uint8": schema.TensorType.UINT8,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
@@ -113,10 +115,12 @@ class Graph:
         return Quantization(float(pair.scale[0]), int(pair.zeroPoint[0]))
 
     def constant(self, index: int) -> NDArray[Any] | None:
-        """Return the tensor's stored values, read-only, or None when it is computed at run time."""
+        """Return the tensor's stored values, or None when it is computed at run time; int4 comes as int8."""
         data = self.model.buffers[self.tensor(index).buffer].data
         if data is None or len(data) == 0:
             return None
+        if self.dtype(index) == "int4":
+            return _unpacked(np.frombuffer(bytes(data), np.int8), self.shape(index))
         return np.frombuffer(bytes(data), self.dtype(index)).reshape(self.shape(index))
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -202,6 +206,12 @@ class Graph:
         code.deprecatedBuiltinCode = min(wanted, 127)  # the field is a byte; larger codes live in builtinCode only
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
+
+
+def _unpacked(pairs: NDArray[np.int8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Return the numbers of 4 bits in `pairs`, the first of each in the lower half."""
+    halves = np.stack([pairs << 4, pairs], axis=1).reshape(-1) >> 4  # shifts keep the sign
+    return halves[: math.prod(shape)].reshape(shape)
 
 
 def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

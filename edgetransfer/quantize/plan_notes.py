@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgetransfer import estimate
+from edgetransfer.quantize.support import slower_than_float
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.device import Device, EngineSupport
 from edgetransfer.spec.recipe import Recipe
@@ -17,18 +18,18 @@ def notes(
     support: EngineSupport | None,
 ) -> tuple[str, ...]:
     """Return the notes of a plan, most important first; `support` is what `device` says of the chosen engine."""
-    found = [_size_note(backbone, alpha, input_px, recipe, device), *_recipe_notes(recipe)]
+    found = [_size_note(backbone, alpha, input_px, recipe, device), *_recipe_notes(recipe, support)]
     if device is None:
         return (
             *found,
             "No device is named: the plan is for this machine. Threads are left open; edgetransfer profile measures "
             "one thread and all of them.",
         )
-    if recipe.name == "static_int8":
+    if recipe.activations in ("int8", "uint8"):
         found += _int8_notes(device)
     found.append(_thread_note(device))
     if support is not None:
-        found += _engine_notes(device, support)
+        found += _engine_notes(device, support, recipe)
     found += [
         f"The {item.kind.upper()} ({item.name}) is not used: it needs {item.needs}." for item in device.accelerators
     ]
@@ -55,13 +56,11 @@ def _size_note(backbone: BackboneSpec, alpha: float, input_px: int, recipe: Reci
     return f"{text}." if device is None else f"{text}; the budget there is {megabytes(device.max_model_bytes)}."
 
 
-def _recipe_notes(recipe: Recipe) -> list[str]:
-    if recipe.name == "dynamic_int8":
-        return [
-            "dynamic_int8 can be slower than float32: EfficientNet-Lite0 with LiteRT 2.3 on x86-64 took 15.3 ms, as "
-            "float32 5.1 ms, as static_int8 2.0 ms. Compare them with edgetransfer profile."
-        ]
-    if recipe.name == "float16":
+def _recipe_notes(recipe: Recipe, support: EngineSupport | None) -> list[str]:
+    slow = slower_than_float("litert" if support is None else support.name, recipe)
+    if slow is not None:
+        return [slow]
+    if recipe.weights == "float16":
         return ["float16 halves the file, not the work: on a CPU the weights become float32 when the model is loaded."]
     return []
 
@@ -89,11 +88,11 @@ def _thread_note(device: Device) -> str:
     return f"{threads} advised, {which}. More can be slower: compare with edgetransfer profile on the device."
 
 
-def _engine_notes(device: Device, support: EngineSupport) -> list[str]:
+def _engine_notes(device: Device, support: EngineSupport, recipe: Recipe) -> list[str]:
     found = [f"The engine {support.name} comes there from {support.package}."]
     if support.note:
         found.append(f"On that engine: {support.note}.")
-    if support.package == "tflite-runtime":
+    if support.package == "tflite-runtime" and recipe.has_integer_weights:
         found.append(
             "tflite-runtime 2.14 can be slow with integers: EfficientNet-Lite0 as static_int8 took it 46.7 ms on "
             "x86-64, LiteRT 2.3 2.0 ms. Compare static_int8 with float32 there."

@@ -7,7 +7,8 @@ from edgetransfer.spec.recipe import Override, Recipe
 _FLOATS = ("float32", "float32")
 _ONNX_WAYS = (_FLOATS, ("float16", "float32"), ("int8", "uint8"), ("int8", "int8"))
 _ONNX_REASONS = {
-    "dynamic": "ONNX Runtime's ConvInteger has no depthwise kernel, it took EfficientNet-Lite0 7 times as long as floats",
+    "dynamic": "ONNX Runtime's ConvInteger has no depthwise kernel: EfficientNet-Lite0 took 7 times as long as in "
+    "float32",
     "int16": "ONNX Runtime has no convolution with int16 activations",
     "float32": "for ONNX weights alone are stored as float16, not as integers",
 }
@@ -36,7 +37,10 @@ def slower_than_float(format: str, recipe: Recipe) -> str | None:
 
 _WHERE = "EfficientNet-Lite0 with LiteRT 2.3 on one x86-64 core took"
 _SLOW = {
-    ("", "int16"): f"{{name}} is slower than float32: LiteRT has only reference kernels for int16 activations. {_WHERE} "
+    (
+        "",
+        "int16",
+    ): f"{{name}} is slower than float32: LiteRT has only reference kernels for int16 activations. {_WHERE} "
     "173 ms so, in float32 5.1 ms, as static_int8 2.0 ms. It is for accelerators that compute in 16 bits.",
     ("int4", "dynamic"): f"{{name}} can be slower than float32: {_WHERE} 7.5 ms so, in float32 5.1 ms, as static_int8 "
     "2.0 ms. Compare them with edgetransfer profile.",

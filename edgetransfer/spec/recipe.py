@@ -47,8 +47,9 @@ class Recipe:
 
     `weights` and `activations` are dtypes; `granularity` says whether a weight tensor has one scale per
     output channel or one in all. "dynamic" activations are float32 between ops and int8 inside them. `weight_ranges`
-    says how the range of a weight tensor is found: "min_max", "mse" (searched for the least squared error), or
-    "best": both are tried and the one whose features are nearer to the float model's on calibration images is taken.
+    says how weights are rounded: to steps of "min_max" ranges, of "mse" ranges (searched for the least squared error),
+    or "best": of either, together and on calibration images, and what comes nearest to the float model's features
+    is taken.
     Of several `overrides` that match an op the last one holds. `needed_by` says who needs the recipe.
     """
 
@@ -70,8 +71,18 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether activation ranges must be measured on training images first."""
+        """Whether training images are needed: to set ranges of activations, or to choose and round weights by."""
+        return self.has_static_ranges or (self.weight_ranges == "best" and self.has_integer_weights)
+
+    @property
+    def has_static_ranges(self) -> bool:
+        """Whether any op has activations of a range that is fixed beforehand."""
         return self.is_static or any(one.activations in ("int8", "uint8", "int16") for one in self.overrides)
+
+    @property
+    def has_integer_weights(self) -> bool:
+        """Whether any op has weights that are rounded to integers."""
+        return any(weights in ("int8", "int4") for weights in (self.weights, *(one.weights for one in self.overrides)))
 
     @property
     def is_static(self) -> bool:
@@ -138,8 +149,8 @@ RECIPES: dict[str, Recipe] = {
             "int8",
             "dynamic",
             "per_channel",
-            "a quarter of the bytes without calibration",
-            "CPUs, where no sample of the data is at hand",
+            "a quarter of the bytes; ranges found for each image",
+            "CPUs, where training photos are unlike the device's",
         ),
         Recipe(
             "static_int8",

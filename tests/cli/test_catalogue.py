@@ -5,6 +5,7 @@ import pytest
 from edgetransfer.models import backbones, weights
 from edgetransfer.spec.device import device_names
 from edgetransfer.spec.recipe import RECIPES
+from edgetransfer.spec.recipe_file import parse_recipe
 
 
 def test_the_devices_are_listed_by_the_names_that_build_takes(call, document):
@@ -28,10 +29,20 @@ def test_a_misspelt_device_is_answered_with_the_nearest(call):
 def test_the_recipes_are_explained(call, document):
     lines = call("recipes").stdout.splitlines()
     assert lines[0].split()[:4] == ["name", "weights", "activations", "granularity"]
-    assert [line.split()[0] for line in lines[1:]] == list(RECIPES)
+    assert [line.split()[0] for line in lines[1:-1]] == list(RECIPES)
+    assert "mine.toml" in lines[-1]
     found = document(call("recipes", "--json"))["recipes"]
     assert [recipe["name"] for recipe in found] == list(RECIPES)
-    assert all(recipe["summary"] for recipe in found)
+    assert all(recipe["summary"] and recipe["needed_by"] for recipe in found)
+
+
+def test_the_example_of_a_recipe_in_the_help_is_one_that_can_be_read(call):
+    lines = call("recipes", "--help").stdout.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.strip().startswith("base ="))
+    end = next(number for number, line in enumerate(lines) if line.strip().startswith("activations ="))
+    text = "\n".join(line.strip() for line in lines[begin : end + 1])
+    recipe = parse_recipe(text.encode(), stem="mine", where="the help")
+    assert [one.pattern for one in recipe.overrides] == ["block1_|stem"]
 
 
 def test_the_backbones_are_listed_with_what_they_cost(call, document):
