@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -58,6 +59,7 @@ def quantize(
     }
     for name in _pixels(graph):
         overrides[name] = [_pixels_override(normalisation, symmetric=symmetric)]
+    kept = _kept_in_floats(graph, recipe)
     model = onnx.shape_inference.infer_shapes(graph.to_model(), strict_mode=True)
     with _quiet():
         quantizer = QDQQuantizer(
@@ -71,12 +73,15 @@ def quantize(
                 {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()},
             ),
             nodes_to_quantize=[],
-            nodes_to_exclude=_kept_in_floats(graph, recipe),
+            nodes_to_exclude=kept,
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry}),
             extra_options=(_FOR_TENSORRT if symmetric else {})
             | {"WeightSymmetric": True, "TensorQuantOverrides": overrides},
         )
-        return OnnxGraph(quantizer.quantize_model())
+        quantized = OnnxGraph(quantizer.quantize_model())
+    quantized.metadata = dict(graph.metadata)
+    _hold_in_floats(quantized, kept)
+    return quantized
 
 
 def _weight_override(axis: int | None, step: np.float32) -> dict[str, Any]:
@@ -112,6 +117,22 @@ def _kept_in_floats(graph: OnnxGraph, recipe: Recipe) -> list[str]:
         if matching and (matching[-1].weights, matching[-1].activations) == ("float32", "float32"):
             kept.append(str(node.name))
     return kept
+
+
+def _hold_in_floats(graph: OnnxGraph, kept: list[str]) -> None:
+    """Put a Clip without bounds before each op that stays in floats, which changes nothing.
+
+    ONNX Runtime fuses whatever stands between a DequantizeLinear and a QuantizeLinear, and to do so quantizes the
+    weights by itself, one step in all: the op would be integers again, and worse ones.
+    """
+    producers = graph.producers()
+    for node in [one for one in graph.nodes if one.name in kept]:
+        made = producers.get(node.input[0])
+        if node.input[0] in graph.constants or (made is not None and made.name in kept):
+            continue
+        free = f"{node.name}/in_floats"
+        graph.nodes.insert(graph.nodes.index(node), helper.make_node("Clip", [node.input[0]], [free], name=free))
+        node.input[0] = free
 
 
 def check_overrides(recipe: Recipe) -> None:
