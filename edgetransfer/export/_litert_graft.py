@@ -28,7 +28,7 @@ _ACTIVATIONS = {
 }
 MARGIN = 8 / 7  # of the head's activation ranges over what training features reach
 _LEAST_WEIGHT = 1e-4  # the largest weight of a unit counts as at least this, so that its bias fits int32
-_INT8_CONV_VERSION = 3
+_CONV_VERSIONS = {"int8": 3, "int16": 4}  # the first that takes such activations (tensorflow/lite op_version.cc)
 _DAMPING = 0.1  # of the features' mean square: 0.01 to 1 did alike on features held out
 
 
@@ -49,7 +49,7 @@ def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32],
     width = graph.shape(graph.output)[-1]
     if head[0].kernel.shape[0] != width:
         raise ExportError(f"the head takes {head[0].kernel.shape[0]} features, the backbone gives {width}")
-    add_head = _add_float_head if graph.quantization(graph.output) is None else _add_int8_head
+    add_head = _add_float_head if graph.quantization(graph.output) is None else _add_integer_head
     index = add_head(graph, head, features)
     if scores:
         index = _add_softmax(graph, index)
@@ -78,18 +78,18 @@ def _add_float_head(graph: Graph, head: Sequence[Dense], _: NDArray[np.float32])
     return index
 
 
-def _add_int8_head(graph: Graph, head: Sequence[Dense], values: NDArray[np.float32]) -> int:
+def _add_integer_head(graph: Graph, head: Sequence[Dense], values: NDArray[np.float32]) -> int:
     given = graph.quantization(graph.output)
     index = _reshape(graph, graph.output, (1, 1, 1, head[0].kernel.shape[0]), "features_as_image", given)
     for name, layer in _named(head):
         outputs = layer.apply(values)
-        result = _range_to_int8(outputs)
-        index, given = _add_int8_layer(graph, layer, values, (index, given), result, name), result
+        result = _steps_of(outputs, graph.dtype(index))
+        index, given = _add_integer_layer(graph, layer, values, (index, given), result, name), result
         values = outputs
     return _reshape(graph, index, (1, len(head[-1].bias)), "logits", given)
 
 
-def _add_int8_layer(
+def _add_integer_layer(
     graph: Graph,
     layer: Dense,
     values: NDArray[np.float32],
@@ -104,17 +104,18 @@ def _add_int8_layer(
     real_bias = layer.bias + values.mean(axis=0, dtype=np.float64) @ (kernel - rounded * scales)
     stored = np.ascontiguousarray(rounded.T).astype(np.int8)[:, None, None, :]
     bias_scales = scales * np.float32(1.0 if quantization is None else quantization.scale)
-    bias = np.rint(real_bias / bias_scales).astype(np.int32)
+    dtype = graph.dtype(source)
+    bias = np.rint(real_bias / bias_scales).astype(np.int64 if dtype == "int16" else np.int32)
     inputs = [
         source,
         graph.add_tensor(f"{name}/kernel", stored.shape, "int8", None, stored, channel_scales=scales),
-        graph.add_tensor(f"{name}/bias", bias.shape, "int32", None, bias, channel_scales=bias_scales),
+        graph.add_tensor(f"{name}/bias", bias.shape, bias.dtype.name, None, bias, channel_scales=bias_scales),
     ]
-    output = graph.add_tensor(f"{name}/image", (1, 1, 1, len(bias)), "int8", result)
+    output = graph.add_tensor(f"{name}/image", (1, 1, 1, len(bias)), dtype, result)
     options = schema.Conv2DOptionsT()
     options.strideH = options.strideW = 1
     options.fusedActivationFunction = _ACTIVATIONS[layer.activation]
-    graph.add_op("CONV_2D", inputs, [output], version=_INT8_CONV_VERSION, options=options)
+    graph.add_op("CONV_2D", inputs, [output], version=_CONV_VERSIONS[dtype], options=options)
     return output
 
 
@@ -162,6 +163,14 @@ def _add_softmax(graph: Graph, logits: int) -> int:
     output = graph.add_tensor("scores", shape, "float32")
     graph.add_op("SOFTMAX", [logits], [output], options=options)
     return output
+
+
+def _steps_of(values: NDArray[np.float32], dtype: str) -> Quantization:
+    """Return the quantization of `values` for an activation of `dtype`; int16 has its zero point at 0."""
+    if dtype == "int8":
+        return _range_to_int8(values)
+    largest = max(float(np.abs(values).max()) * MARGIN, 1e-6)
+    return Quantization(_as_float32(largest / np.iinfo(dtype).max), 0)
 
 
 def _range_to_int8(values: NDArray[np.float32]) -> Quantization:

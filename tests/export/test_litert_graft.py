@@ -31,10 +31,7 @@ def head_of(sizes, seed=0):
 @pytest.fixture(scope="module")
 def deployed(small_float, pictures):
     ranges = calibrate(small_float, pictures, NORMALISATION)
-    return {
-        name: carry_out(small_float, RECIPES[name], NORMALISATION, ranges if name == "static_int8" else None)
-        for name in RECIPES
-    }
+    return {name: carry_out(small_float, recipe, NORMALISATION, ranges, pictures) for name, recipe in RECIPES.items()}
 
 
 def outputs(content, images):

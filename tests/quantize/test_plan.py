@@ -116,7 +116,9 @@ def test_a_model_that_no_recipe_makes_small_enough_names_narrower_and_other_back
 
 
 def test_the_smallest_recipe_is_chosen_when_only_it_fits() -> None:
-    plan = make_plan(LITE0, device=device_with(max_model_bytes=4_000_000))
+    only = load_device("raspberry_pi_4").engines[0]
+    engines = (dataclasses.replace(only, recipes=("static_int8", "float32", "dynamic_int8")),)
+    plan = make_plan(LITE0, device=device_with(max_model_bytes=4_000_000, engines=engines))
     assert plan.recipe.name == "dynamic_int8"
     assert "has no room for static_int8 (4.4 MB)" in plan.notes[0]
     assert any("dynamic_int8 can be slower than float32" in note for note in plan.notes)
