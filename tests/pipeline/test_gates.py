@@ -1,4 +1,4 @@
-"""Each gate is shown a real bundle that it lets through, and the same bundle spoiled in the way that it is there for."""
+"""Each gate is shown a real bundle that it lets through, and the same bundle spoiled in one way: its own."""
 
 from __future__ import annotations
 
