@@ -71,7 +71,7 @@ def backbones(as_json: bool) -> None:
 @click.command(epilog=console.example("edgetransfer recipes", "edgetransfer build photos/ --recipe mine.toml"))
 @console.json_option
 def recipes(as_json: bool) -> None:
-    r"""List the recipes: how numbers are stored and computed.
+    """List the ways to store and compute numbers.
 
     Activations: "float32" are floats; "dynamic" are floats between ops and int8 inside them, of a range found for each
     image; "int8" and "int16" are integers of a range that training photos set. Granularity: one scale for each output
@@ -86,7 +86,7 @@ def recipes(as_json: bool) -> None:
       pattern = "block1_|stem"     # a regular expression, found in the op's name
       weights = "float32"          # float32, float16, int8, int4
       activations = "float32"      # float32, dynamic, int8, int16
-    """
+    """  # noqa: D301  # click's own mark for lines that stay as they are
     from edgetransfer.spec.recipe import RECIPES
 
     if as_json:

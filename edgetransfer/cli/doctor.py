@@ -21,6 +21,7 @@ ENGINES = ("litert", "onnx")
 PURPOSE = {
     "litert": "run and check bundles",
     "onnx": "run bundles of the ONNX format",
+    "tflm": "check microcontroller models",
     "image": "read photos from files",
     "train": "build bundles",
     "lite1": "weights of efficientnet_lite1",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgetransfer.cli import extras
+from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.pipeline.options import BuildOptions
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.bundle import Bundle
@@ -51,7 +52,7 @@ def test_without_options_a_build_is_asked_for_with_the_defaults(call, asked):
     assert name == "build"
     assert options == BuildOptions(Path("photos"), BackboneChoice("efficientnet_lite0"))
     assert output == Path("x.bundle")
-    assert (others["run"], others["scores_in_graph"], others["force"]) == (None, False, False)
+    assert (others["run"], others["how"]) == (None, ExportOptions())
 
 
 def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
@@ -59,6 +60,8 @@ def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
     weights.touch()
     result = call(
         *("build", "photos", "--output", "x.bundle", "--run", "y.run", "--scores-in-graph", "--force"),
+        *("--dynamic-batch", "--allow", "size", "--allow", "labels", "--format", "onnx"),
+        *("--max-drop", 0.5, "--max-evaluations", 9),
         *("--backbone", "keras:m.h5", "--alpha", 0.5, "--input-size", 96, "--weights", weights),
         *("--normalise", "1/127,127", "--recipe", "float16", "--device", "pixel_8", "--fit", "pad", "--augment", 2),
         *("--head-on", "float", "--hidden", 64, "--dropout", 0.1, "--dropout", 0.2, "--weight-decay", 0.01),
@@ -71,6 +74,9 @@ def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
         data=Path("photos"),
         backbone=BackboneChoice("keras:m.h5", 0.5, 96, weights, Normalisation(1 / 127, 127)),
         recipe="float16",
+        format="onnx",
+        max_drop=0.5,
+        max_evaluations=9,
         device="pixel_8",
         fit="pad",
         augment=2,
@@ -87,7 +93,8 @@ def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
         seed=3,
         workers=1,
     )
-    assert (others["run"], others["scores_in_graph"], others["force"]) == (Path("y.run"), True, True)
+    how = ExportOptions(scores_in_graph=True, dynamic_batch=True, allow=("size", "labels"), force=True)
+    assert (others["run"], others["how"]) == (Path("y.run"), how)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +185,13 @@ def test_an_output_that_exists_is_refused_before_the_photos_are_read(kind, call,
 def test_export_tells_where_the_bundle_is_and_what_it_weighs(call, document, bundle, monkeypatch):
     asked = []
 
-    def export(run, output, **options):
-        asked.append((run, output, options["golden"], options["scores_in_graph"], options["force"]))
+    def export(run, output, how, **others):
+        asked.append((run, output, how, others["format"]))
         return Bundle.load(bundle)
 
     monkeypatch.setattr(pipeline, "export", export)
     report = document(call("export", "x.run", "--output", "y.bundle", "--golden", "synthetic", "--json"))
-    assert asked == [(Path("x.run"), Path("y.bundle"), "synthetic", False, False)]
+    assert asked == [(Path("x.run"), Path("y.bundle"), ExportOptions(golden="synthetic"), None)]
     assert report["bytes"]["model.tflite"] == (bundle / "model.tflite").stat().st_size
     assert report["sha256"] == Bundle.load(bundle).sha256
     assert f"edgetransfer verify {bundle}" in call("export", "x.run", "--output", "y.bundle").stdout
