@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import re
 import sys
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
     "litert": (Package("ai_edge_litert", ("ai-edge-litert", "tflite-runtime"), "2.0"),),
     "onnx": (Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20"),),
     "tflm": (Package("tflite_micro", ("tflite-micro",)),),
-    "image": (Package("PIL", ("pillow",), "10.3"),),
+    "image": (Package("PIL", ("pillow",), "9.4" if platform.machine() == "armv7l" else "10.3"),),
     "train": (
         Package("keras", ("keras",), "3.15"),
         Package("tensorflow", ("tensorflow-cpu", "tensorflow"), "2.20"),

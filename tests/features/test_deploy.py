@@ -34,8 +34,13 @@ def samples(tmp_path_factory, photos):
 @pytest.fixture
 def exports(monkeypatch):
     seen = []
-    real = deploying._export
-    monkeypatch.setattr(deploying, "_export", lambda choice, path: (seen.append(path), real(choice, path))[1])
+    real = deploying._convert
+
+    def convert(choice, path, format):
+        seen.append(path)
+        return real(choice, path, format)
+
+    monkeypatch.setattr(deploying, "_convert", convert)
     return seen
 
 
@@ -44,7 +49,7 @@ def test_a_backbone_is_exported_once(choice, exports):
     assert len(exports) == 1
 
 
-@pytest.mark.parametrize("suffix", ["tflite", "json"])
+@pytest.mark.parametrize("suffix", ["litert", "json"])
 def test_a_damaged_cache_file_is_made_again(suffix, choice, exports, own_cache):
     first = float_backbone(choice)
     damaged = next(own_cache.glob(f"*.{suffix}"))

@@ -26,9 +26,8 @@ def dataset(tmp_path_factory, photos):
 
 @pytest.fixture(scope="module")
 def graph(small_float, pictures):
-    return carry_out(
-        small_float, RECIPES["static_int8"], NORMALISATION, calibrate(small_float, pictures, NORMALISATION)
-    )
+    ranges = calibrate(small_float, pictures, NORMALISATION)
+    return carry_out(small_float, RECIPES["static_int8"], NORMALISATION, ranges, pictures)
 
 
 @pytest.fixture(autouse=True)
