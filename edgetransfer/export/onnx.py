@@ -8,6 +8,15 @@ The file's `metadata_props` tell other clients what they need, each value a stri
 * "input": what goes in: raw pixels; normalising is the graph's first op.
 * "output": "logits" or "scores".
 * "licence": of the weights.
+
+A client with plain onnxruntime needs these lines; the first two matter on x86 processors without VNNI, whose integer
+sums saturate otherwise::
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"image": pixels})  # (1, height, width, 3) uint8 RGB
+    labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
 """
 
 from __future__ import annotations
