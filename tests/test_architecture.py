@@ -57,7 +57,8 @@ LOADED = "import json; print(); print(json.dumps(sorted({name.partition('.')[0] 
 
 
 def test_every_device_side_module_can_be_imported_where_nothing_of_the_build_side_is():
-    names = modules(*DEVICE_SIDE)
+    # TensorFlow Lite Micro's package for desks brings flatbuffers; on its devices there is no Python at all.
+    names = [name for name in modules(*DEVICE_SIDE) if "tflm" not in name]
     assert {"edgetransfer.spec.bundle", "edgetransfer.runtime.engines.litert", "edgetransfer.verify"} <= set(names)
     code = f"""
 import importlib, sys
@@ -168,7 +169,7 @@ def test_the_contracts_are_kept(copy):
         ("models/trained.py", "import edgetransfer.train.fit", "What stands above may import what stands below"),
         ("runtime/image.py", "import keras", "The device side needs numpy and one engine"),
         ("data/scan.py", "import click", "The device side needs numpy and one engine"),
-        ("runtime/predictor.py", "import ai_edge_litert", "On the device side only the LiteRT engine's own file"),
+        ("runtime/predictor.py", "import ai_edge_litert", "On the device side only an engine's own file"),
         ("pipeline/build.py", "import click", "Only the command line knows click"),
         (
             "models/backbones/mobilenet_v2.py",

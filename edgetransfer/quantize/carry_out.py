@@ -184,13 +184,19 @@ def _guard_small_channels(model: bytes, numbers: Sequence[Numbers], ranges: Rang
         if weights is None:
             continue
         bias = graph.constant(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
-        low, high = ranges.get(graph.name(op.inputs[0]), (0.0, 1.0))
-        # With int16 activations a bias is int64 and always fits; int8's need is asked for all the same.
-        raised = _raised(weights, bias, max(high - low, 1e-6) / 255, last=op.name == "DEPTHWISE_CONV_2D")
+        step = _input_step(ranges.get(graph.name(op.inputs[0]), (0.0, 1.0)), one.activations)
+        raised = _raised(weights, bias, step, last=op.name == "DEPTHWISE_CONV_2D")
         if raised is not None:
             graph.set_constant(op.inputs[1], raised)
             changed = True
     return graph.to_bytes() if changed else model
+
+
+def _input_step(span: tuple[float, float], activations: str) -> float:
+    """Return the size of a step of an op's input; a bias beside int16 is int64, but the quantizer cuts it to 32 bits."""
+    low, high = span
+    step = max(abs(low), abs(high)) / 32767 if activations == "int16" else (high - low) / 255
+    return max(step, 1e-9)
 
 
 def _raised(
