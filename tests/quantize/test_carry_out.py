@@ -232,14 +232,17 @@ def test_a_network_that_does_not_bear_the_recipe_is_refused(small_float, picture
 
 @pytest.mark.parametrize("factor", [0.0, 1e-9, -1e-7], ids=str)
 @pytest.mark.parametrize("value", [2.5, 5.0])
-def test_a_channel_with_weights_that_are_nothing_beside_its_bias_keeps_the_bias(factor, value, small_float, pictures):
+@pytest.mark.parametrize("name", ["static_int8", "static_int16x8"])
+def test_a_channel_with_weights_that_are_nothing_beside_its_bias_keeps_the_bias(
+    name, factor, value, small_float, pictures
+):
     graph = Graph.read(small_float)
     convolution = [op for op in graph.ops() if op.name == "CONV_2D"][-1]
     weights, bias = graph.constant(convolution.inputs[1]).copy(), graph.constant(convolution.inputs[2]).copy()
     weights[5], bias[5] = factor * weights[5], value
     graph.set_constant(convolution.inputs[1], weights)
     graph.set_constant(convolution.inputs[2], bias)
-    got = features(deployed(graph.to_bytes(), RECIPES["static_int8"], PIXELS, pictures), pictures)
+    got = features(deployed(graph.to_bytes(), RECIPES[name], PIXELS, pictures), pictures)
     assert np.abs(got[:, 5] - value).max() < 0.05
 
 
