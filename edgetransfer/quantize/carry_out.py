@@ -193,7 +193,7 @@ def _guard_small_channels(model: bytes, numbers: Sequence[Numbers], ranges: Rang
 
 
 def _input_step(span: tuple[float, float], activations: str) -> float:
-    """Return the step of an op's input; beside int16 a bias is stored in 64 bits, but the quantizer cuts it to 32."""
+    """Return the size of a step of an op's input; a bias beside int16 is int64, but the quantizer cuts it to 32."""
     low, high = span
     step = max(abs(low), abs(high)) / 32767 if activations == "int16" else (high - low) / 255
     return max(step, 1e-9)
