@@ -82,10 +82,7 @@ def _onnx(one: Override, recipe: Recipe) -> str | None:
 
 def _tflm(one: Override, recipe: Recipe) -> str | None:
     if (one.weights, one.activations) != ("int8", "int8") or recipe.overrides:
-        return (
-            "every op of a microcontroller's graph has int8 weights and int8 activations (static_int8, "
-            "static_int8_per_tensor)"
-        )
+        return "every op of a microcontroller's graph has int8 weights and int8 activations; take static_int8"
     return None
 
 
