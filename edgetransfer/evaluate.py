@@ -160,7 +160,7 @@ def _class_scores(label: str, confusion: NDArray[np.int64], i: int) -> ClassScor
 
 def _calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
     # Bins are open below and closed above, so that a confidence of 1 is in the last.
-    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.intp) - 1, 0, CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 

@@ -94,6 +94,8 @@ def make_splits(photos: Sequence[Photo], findings: Findings, *, seed: int, share
 
 def check_given_splits(photos: Sequence[Photo], findings: Findings, *, drop: bool) -> list[Photo]:
     """Return the photos, less those of train that leak or carry several labels if `drop`; reports them in any case."""
+    if not photos:
+        return []
     dropped: dict[str, str] = {}
     for same in _by_content(photos):
         if len(same) > 1:

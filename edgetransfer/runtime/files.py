@@ -188,11 +188,8 @@ def _upright(image: Any) -> Any:
     try:
         image.load()
         rgb = _rgb(image)
-        if image.format == "TIFF":
-            # Newer Pillow turns TIFFs while loading them and then forgets the tag; older does neither.
-            turn = getattr(image, "tag_v2", {}).get(_ORIENTATION_TAG, 1)
-        else:
-            turn = _orientation(image.info.get("exif", b""))
+        # Pillow turns a TIFF itself while loading it; before 10 it kept the tag all the same.
+        turn = 1 if image.format == "TIFF" else _orientation(image.info.get("exif", b""))
         transpose = _turns().get(turn)
         return rgb if transpose is None else rgb.transpose(transpose)
     except InputError:
@@ -208,11 +205,19 @@ def _rgb(image: Any) -> Any:
         return module.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise InputError(f"expected 8 or 16 bits for each colour, got 32 (mode {image.mode}): convert to JPEG or PNG")
-    if image.has_transparency_data:
+    if _has_transparency(image):
         white = module.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         return white.convert("RGB")
     return image.convert("RGB")
+
+
+def _has_transparency(image: Any) -> bool:
+    known = getattr(image, "has_transparency_data", None)  # from Pillow 10.1 on; 32-bit Arm has Debian's 9.4
+    if known is not None:
+        return bool(known)
+    palette = image.palette.mode if image.mode == "P" and image.palette is not None else ""
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info or palette.endswith("A")
 
 
 def _orientation(exif: object) -> int:
@@ -233,7 +238,7 @@ def _orientation(exif: object) -> int:
             tag, kind, _, value = struct.unpack_from(order + "HHIH", body, start + 2 + 12 * i)
             if tag == _ORIENTATION_TAG and kind == _SHORT:
                 return int(value)
-    except struct.error:
+    except (struct.error, OverflowError):  # an offset greater than a 32-bit processor can count to
         pass
     return 1
 

@@ -233,3 +233,12 @@ def test_the_same_photos_without_splits_are_split_alike_in_every_class(shared: P
         counts = [data.class_counts(name)[label] for name in ("train", "val", "test")]
         for got, share in zip(counts, (0.7, 0.15, 0.15), strict=True):
             assert abs(got - share * sum(counts)) <= 1
+
+
+def test_given_splits_of_which_no_photo_can_be_read_have_no_samples_and_a_reason_for_each(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        (tmp_path / "test" / label / "1.jpg").write_bytes(b"\xff\xd8\xff truncated " + label.encode())
+    dataset = load_dataset(tmp_path, for_training=False)
+    assert dataset.samples == ()
+    assert len(dataset.report.left_out) == 2
