@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -13,9 +13,7 @@ from edgetransfer import registry
 from edgetransfer.models.trained import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
-
-Ranges = Mapping[str, tuple[float, float]]
-"""Least and greatest real value of a tensor, by the tensor's name in the float graph."""
+from edgetransfer.spec.tensor import Ranges
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import EngineError, ExportError, RecipeError
-from edgetransfer.export import Ranges, litert
+from edgetransfer.export import litert
 from edgetransfer.export._tflm_source import Facts, header, source
 from edgetransfer.export.litert import calibrate, convert, finish, head_alone, labels, step, survey
 from edgetransfer.models.trained import Dense
@@ -22,6 +22,7 @@ from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.tensor import Ranges
 
 ENGINE = "tflm"
 FLOAT_ENGINE = "litert"  # the interpreter for microcontrollers takes 20 ms where this takes one

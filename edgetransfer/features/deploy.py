@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data import Sample
 from edgetransfer.errors import CacheError
-from edgetransfer.export import Ranges, get_exporter
+from edgetransfer.export import get_exporter
 from edgetransfer.features.extract import View, model_input
 from edgetransfer.models import backbones
 from edgetransfer.spec.atomic import write_atomically
@@ -27,6 +27,7 @@ from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.cache import cache_folder
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import RECIPES, Recipe
+from edgetransfer.spec.tensor import Ranges
 
 CALIBRATION_IMAGES = 100  # from 16 to 256, the features' cosine to float moved by 0.0001 (MobileNetV2, TrashNet)
 _RULES = 3  # raise when the export changes what it writes

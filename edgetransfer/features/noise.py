@@ -67,8 +67,8 @@ def keep_in_floats(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
 
 
 def _kept(op: OpFact, recipe: Recipe) -> bool:
-    matching = [one for one in recipe.overrides if re.search(one.pattern, op.name)]
-    return bool(matching) and matching[-1].activations == "float32"
+    override = recipe.override_of(op.name)
+    return override is not None and override.activations == "float32"
 
 
 def _only(op: OpFact, recipe: Recipe) -> Recipe:

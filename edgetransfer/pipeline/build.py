@@ -246,8 +246,7 @@ def _keras_features(
     rows = []
     for start in range(0, len(samples), batch):
         some = samples[start : start + batch]
-        pixels = np.stack([model_input(View(sample), spec) for sample in some]).astype(np.float32)
-        real = (pixels - np.float32(normalisation.zero_point)) * np.float32(normalisation.scale)
+        real = normalisation.to_real(np.stack([model_input(View(sample), spec) for sample in some]))
         rows.append(np.asarray(model(real, training=False)))
         watcher.step(start + len(some), len(samples))
     return np.concatenate(rows)

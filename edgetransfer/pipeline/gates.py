@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,8 +139,8 @@ def _float_islands(ops: Sequence[OpFact], manifest: Manifest) -> Finding:
         return "", f"recipe {recipe.name} computes in floats by design"
     total = sum(op.macs for op in ops) or 1
     islands = [op for op in ops if op.computes == "float32" and not op.edge and op.macs]
-    kept = [one.pattern for one in recipe.overrides if one.activations == "float32"]
-    meant = [op for op in islands if any(re.search(pattern, op.name) for pattern in kept)]
+    overrides = [(op, recipe.override_of(op.name)) for op in islands]
+    meant = [op for op, override in overrides if override is not None and override.activations == "float32"]
     stray = [op for op in islands if op not in meant]
     share = sum(op.macs for op in meant) / total
     fine = f"{len(meant)} ops kept in floats as asked, {share:.1%} of the compute" if meant else "none"
@@ -254,8 +253,3 @@ def as_text(gates: Sequence[Gate]) -> list[str]:
     if not allowed:
         return [f"gates          {len(gates)} hold"]
     return [f"gate allowed   {gate.name}: {gate.detail}" for gate in allowed]
-
-
-def to_json(gates: Sequence[Gate]) -> Mapping[str, Any]:
-    """Return the gates as JSON values, by name."""
-    return {gate.name: {"passed": gate.passed, "allowed": gate.allowed, "detail": gate.detail} for gate in gates}

@@ -150,8 +150,7 @@ class KerasArtifact:
 
     def outputs(self, inputs: Sequence[NDArray[np.uint8]], threads: Executor) -> NDArray[Any]:
         """Return float32 logits; TensorFlow has threads of its own."""
-        stacked = np.stack(inputs).astype(np.float32)
-        real = (stacked - np.float32(self._normalisation.zero_point)) * np.float32(self._normalisation.scale)
+        real = self._normalisation.to_real(np.stack(inputs))
         return np.asarray(self._head(self._backbone(real, training=False)), np.float32)
 
     def golden(self) -> GoldenPixels | None:

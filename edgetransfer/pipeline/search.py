@@ -12,7 +12,7 @@ Evaluate = Callable[[tuple[str, ...]], float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An op that can be kept: its name, and what keeping it costs in bytes and multiply-adds."""
+    """An op that can be kept: its name, and what it costs to keep, in multiply-adds."""
 
     name: str
     cost: float

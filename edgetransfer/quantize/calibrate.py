@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,6 @@ from numpy.typing import NDArray
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.cores import available_cores
 from edgetransfer.spec.preprocess import Normalisation
-
-Ranges = Mapping[str, tuple[float, float]]
-"""Least and greatest real value of a tensor, by the tensor's name in the float graph."""
-
-CALIBRATION_IMAGES = 100  # from 16 to 256, the features' cosine to float moved by 0.0001 (MobileNetV2, TrashNet)
 
 
 def calibrate(
@@ -36,7 +30,7 @@ def calibrate(
         normalisation: How a pixel becomes the model's input; its full span 0..255 is the input's range, because
             the range seen would clip the brightest and darkest pixels.
     """
-    inputs = normalised(images, normalisation)
+    inputs = normalisation.to_real(images)
     calibrator = Calibrator(
         float_model,
         num_threads=available_cores(),
@@ -50,22 +44,8 @@ def calibrate(
         calibrator.calibrate({key: [{name: one[None]} for one in inputs]}, None)
     ranges = {tensor: _mean(total) for tensor, total in calibrator.get_model_qsvs().items()}
     graph = Graph.read(float_model)
-    ranges[graph.name(graph.input)] = input_range(normalisation)
+    ranges[graph.name(graph.input)] = normalisation.span
     return dict(sorted(ranges.items()))
-
-
-def input_range(normalisation: Normalisation) -> tuple[float, float]:
-    """Return the real values of pixels 0 and 255."""
-    return (
-        (0 - normalisation.zero_point) * normalisation.scale,
-        (255 - normalisation.zero_point) * normalisation.scale,
-    )
-
-
-def normalised(images: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:
-    """Return what a float model takes of `images`, (n, H, W, 3) float32."""
-    scale = np.float32(normalisation.scale)
-    return (images.astype(np.float32) - np.float32(normalisation.zero_point)) * scale
 
 
 def _add(total: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError, RecipeError
-from edgetransfer.quantize.calibrate import Ranges, normalised
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.quantize.litert_moments import moments
 from edgetransfer.quantize.litert_ops import BITS, WEIGHTED, Numbers, numbers_of_ops, quantize
@@ -18,7 +17,7 @@ from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.tensor import Quantization
+from edgetransfer.spec.tensor import Quantization, Ranges
 
 WEIGHT_IMAGES = 32
 """How many of the calibration images ways of rounding are fitted to and chosen by."""
@@ -101,7 +100,7 @@ class _Job:
 
     def candidates(self, images: NDArray[np.uint8]) -> Iterator[bytes]:
         """Yield the model with its weights prepared in each way that is known."""
-        seen = moments(self.model, normalised(images, self.normalisation))
+        seen = moments(self.model, self.normalisation.to_real(images))
         yield self.model
         for searched in (False, True):
             yield round_together(self.model, self.numbers, seen, per_tensor=self.per_tensor, searched=searched)

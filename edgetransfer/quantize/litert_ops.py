@@ -16,9 +16,9 @@ from ai_edge_quantizer import recipe as quantizer_recipes
 from ai_edge_quantizer.quantizer import Quantizer
 
 from edgetransfer.errors import RecipeError
-from edgetransfer.quantize.calibrate import Ranges
 from edgetransfer.quantize.flatbuffer import Graph, Op
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.tensor import Ranges
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Ops whose second input may be weights that are prepared before they are quantized."""
@@ -109,9 +109,9 @@ def _smallest(graph: Graph) -> frozenset[int]:
 
 def _numbers(recipe: Recipe, op: Op, name: str, *, small: bool) -> Numbers:
     weights, activations = "int8" if small else recipe.weights, recipe.activations
-    for one in recipe.overrides:
-        if re.search(one.pattern, name):
-            weights, activations = one.weights, one.activations
+    override = recipe.override_of(name)
+    if override is not None:
+        weights, activations = override.weights, override.activations
     if weights == "int4" and op.name not in _INT4_KINDS:
         weights = "int8"
     return Numbers(weights, activations)

@@ -34,29 +34,15 @@ def calibrate(
     session = ort.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
     sums = np.zeros((len(names), 2))
     for image in images:
-        values = session.run(None, {graph.input: normalised(image[None], normalisation)})
+        values = session.run(None, {graph.input: normalisation.to_real(image[None])})
         sums += [(value.min(), value.max()) for value in values]
     ranges = {name: (float(low), float(high)) for name, (low, high) in zip(names, sums / len(images), strict=True)}
     ranges |= {before: ranges[after] for before, after in _clipped(graph).items()}
-    ranges[graph.input] = input_range(normalisation)
+    ranges[graph.input] = normalisation.span
     for node in graph.nodes:
         if node.op_type in _MOVES and node.input[0] in ranges:
             ranges[str(node.output[0])] = ranges[node.input[0]]
     return dict(sorted(ranges.items()))
-
-
-def input_range(normalisation: Normalisation) -> tuple[float, float]:
-    """Return the real values of pixels 0 and 255."""
-    return (
-        (0 - normalisation.zero_point) * normalisation.scale,
-        (255 - normalisation.zero_point) * normalisation.scale,
-    )
-
-
-def normalised(images: NDArray[np.uint8], normalisation: Normalisation) -> NDArray[np.float32]:
-    """Return `images` as the float model takes them."""
-    scale = np.float32(normalisation.scale)
-    return (images.astype(np.float32) - np.float32(normalisation.zero_point)) * scale
 
 
 def session_options() -> ort.SessionOptions:

@@ -9,11 +9,11 @@ from onnx import TensorProto, helper
 
 from edgetransfer.errors import RecipeError
 from edgetransfer.quantize import onnx_static
-from edgetransfer.quantize.calibrate import Ranges
-from edgetransfer.quantize.onnx_calibrate import normalised, session_options
+from edgetransfer.quantize.onnx_calibrate import session_options
 from edgetransfer.quantize.onnx_graph import OnnxGraph
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.tensor import Ranges
 
 IMAGE, FEATURES = "image", "features"
 """Names of a deployed graph's input and output."""
@@ -99,7 +99,7 @@ def _static(
     if images is None:
         raise RecipeError(f"recipe {recipe.name!r}: the best weight ranges are judged on images, got none")
     images = images[:_JUDGED]
-    pixels = normalised(images, normalisation)
+    pixels = normalisation.to_real(images)
     wanted = _features(float_model, pixels)
     plain, searched = made(searched=False), made(searched=True)
     return searched if _nearness(searched, images, wanted) > _nearness(plain, images, wanted) else plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,11 +16,11 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edgetransfer.errors import RecipeError
-from edgetransfer.quantize.calibrate import Ranges
 from edgetransfer.quantize.onnx_graph import OnnxGraph
 from edgetransfer.quantize.onnx_weights import weight_steps
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.tensor import Ranges
 
 _TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 # TensorRT refuses zero points and biases of int32, and fuses a convolution with the activation behind it only if
@@ -113,8 +112,8 @@ def _pixels(graph: OnnxGraph) -> Iterator[str]:
 def _kept_in_floats(graph: OnnxGraph, recipe: Recipe) -> list[str]:
     kept = []
     for node in graph.nodes:
-        matching = [one for one in recipe.overrides if re.search(one.pattern, node.name)]
-        if matching and (matching[-1].weights, matching[-1].activations) == ("float32", "float32"):
+        override = recipe.override_of(node.name)
+        if override is not None and (override.weights, override.activations) == ("float32", "float32"):
             kept.append(str(node.name))
     return kept
 

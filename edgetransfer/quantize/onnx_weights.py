@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.quantize.calibrate import Ranges
 from edgetransfer.quantize.onnx_graph import OnnxGraph, attribute
+from edgetransfer.spec.tensor import Ranges
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Of the largest weight: what 127 steps may reach. Below 1 it is cut; in kernels of few weights the gain is that more of

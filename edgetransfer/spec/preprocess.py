@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from edgetransfer.errors import BundleError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Fit = Literal["crop", "squash", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
@@ -70,6 +74,18 @@ class Normalisation:
 
     scale: float
     zero_point: int
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The real values of pixels 0 and 255."""
+        return (0 - self.zero_point) * self.scale, (255 - self.zero_point) * self.scale
+
+    def to_real(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what a float model takes of `pixels`, an array of any shape."""
+        import numpy as np  # here, for device files are read without it
+
+        real: NDArray[np.float32] = (pixels.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+        return real
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""

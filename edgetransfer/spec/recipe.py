@@ -94,6 +94,10 @@ class Recipe:
         """The dtype of the logits in formats that keep integers at their ends."""
         return self.activations if self.is_static else "float32"
 
+    def override_of(self, op: str) -> Override | None:
+        """Return the override that holds for the op of that name: the last that matches; None if none does."""
+        return next((one for one in reversed(self.overrides) if re.search(one.pattern, op)), None)
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import BundleError
 
+Ranges = Mapping[str, tuple[float, float]]
+"""Least and greatest real value of a tensor, by the tensor's name in the float graph."""
 DTYPES = ("uint8", "int8", "int16", "float32")
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgetransfer.quantize.calibrate import calibrate, input_range
+from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -25,7 +25,7 @@ def test_the_same_images_give_the_same_ranges_to_the_last_bit(small_float, pictu
 def test_the_input_range_spans_all_pixels_whatever_was_seen(small_float, pictures):
     ranges = calibrate(small_float, pictures[:4] // 2, NORMALISATION)
     graph = Graph.read(small_float)
-    assert ranges[graph.name(graph.input)] == input_range(NORMALISATION) == (-127 / 128, 1.0)
+    assert ranges[graph.name(graph.input)] == NORMALISATION.span == (-127 / 128, 1.0)
 
 
 def test_calibrating_writes_nothing(small_float, pictures, capfd):

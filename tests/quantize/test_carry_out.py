@@ -145,7 +145,6 @@ def test_the_best_weights_are_nearer_to_the_floats_than_either_kind_of_range(nam
 
 @pytest.mark.parametrize("per_tensor", [False, True])
 def test_rounding_together_leaves_the_quantizer_nothing_to_round(per_tensor, small_float, pictures):
-    from edgetransfer.quantize.calibrate import normalised
     from edgetransfer.quantize.litert_moments import moments
     from edgetransfer.quantize.litert_ops import numbers_of_ops
     from edgetransfer.quantize.litert_weights import round_together
@@ -153,7 +152,7 @@ def test_rounding_together_leaves_the_quantizer_nothing_to_round(per_tensor, sma
     name = "static_int8_per_tensor" if per_tensor else "static_int8"
     graph = Graph.read(small_float)
     numbers = numbers_of_ops(graph, RECIPES[name])
-    seen = moments(small_float, normalised(pictures[:8], PIXELS))
+    seen = moments(small_float, PIXELS.to_real(pictures[:8]))
     for searched in (False, True):
         rounded = round_together(small_float, numbers, seen, per_tensor=per_tensor, searched=searched)
         plain = changed(name, weight_ranges="min_max")
