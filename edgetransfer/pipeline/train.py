@@ -134,12 +134,23 @@ def _budget(options: BuildOptions, shipped: _Shipped, float_fit: HeadFit | None)
     }
 
 
+def _check_budget(options: BuildOptions, plan: Plan) -> None:
+    """Refuse a budget that cannot be searched for, before any work is done."""
+    if options.max_drop is None:
+        return
+    if options.head_on == "float":
+        raise RecipeError("--max-drop needs heads on deployed features: leave --head-on float out")
+    if plan.format == "tflm":
+        raise RecipeError("--max-drop keeps ops in floats, which the format 'tflm' has no room for: leave it out")
+
+
 class Training:
     """One training run; the methods are the stages, in order."""
 
     def __init__(self, options: BuildOptions, watcher: Watcher) -> None:
         self.options, self.watcher = options, watcher
         self.plan = resolve_plan(options)
+        _check_budget(options, self.plan)
 
     def save(self, trained: TrainedModel, folder: Path, *, unfinished: bool = False) -> None:
         """Write the run; `unfinished` marks it as replaceable until its build has ended."""
@@ -222,10 +233,6 @@ class Training:
     ) -> _Shipped:
         """Keep ops in floats until the validation accuracy is within the budget of the float model's."""
         options, recipe = self.options, plain.recipe
-        if options.head_on == "float":
-            raise RecipeError("--max-drop needs heads on deployed features: leave --head-on float out")
-        if self.plan.format == "tflm":
-            raise RecipeError("--max-drop keeps ops in floats, which the format 'tflm' has no room for: leave it out")
         train_samples = dataset.split("train")
         tried: dict[tuple[str, ...], _Shipped] = {(): plain}
 

@@ -207,6 +207,18 @@ def test_a_head_that_int8_cannot_keep_is_refused(built, tmp_path, monkeypatch):
     assert not (tmp_path / "a.bundle").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"head_on": "float"}, "leave --head-on float out"), ({"format": "tflm"}, "has no room for")],
+)
+def test_a_budget_that_cannot_be_searched_for_is_refused_before_any_work(
+    changes, why, options_for, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(building.training, "load_dataset", None)  # any work would fail otherwise
+    with pytest.raises(RecipeError, match=why):
+        build(options_for(max_drop=1.0, **changes), tmp_path / "a.bundle")
+
+
 def test_the_plan_is_made_without_training(options_for):
     report = plan_build(options_for(device="raspberry_pi_4"))
     assert report.plan.device == "raspberry_pi_4"
