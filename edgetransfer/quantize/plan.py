@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgetransfer import estimate
+from edgetransfer.estimate import size
 from edgetransfer.errors import BackboneError, DeviceError, RecipeError, UnknownNameError
 from edgetransfer.quantize.plan_notes import megabytes, notes
 from edgetransfer.quantize.support import why_not
@@ -57,7 +57,7 @@ class _Model:
     room_bytes: int | None
 
     def bytes_as(self, recipe: Recipe) -> int:
-        return estimate.model_bytes(estimate.parameters(self.backbone, self.alpha), recipe)
+        return size.model_bytes(size.parameters(self.backbone, self.alpha), recipe)
 
     def fits_as(self, recipe: Recipe) -> bool:
         return self.room_bytes is None or self.bytes_as(recipe) <= self.room_bytes
@@ -92,7 +92,7 @@ def make_plan(
         RecipeError: no engine of the device runs the recipe, or nothing writes that format.
         DeviceError: the device has no such engine, or the model does not fit its budget.
     """
-    width = estimate.default_alpha(backbone) if alpha is None else alpha
+    width = size.default_alpha(backbone) if alpha is None else alpha
     size_px = backbone.input_px if input_px is None else input_px
     _check_backbone(backbone, width, size_px)
     engines = _engines(device, _format(engine, format), engine)
@@ -265,7 +265,7 @@ def _smaller_models(model: _Model, recipe: Recipe, alternatives: tuple[BackboneS
     narrower = sorted(alpha for alpha in model.backbone.alphas if alpha < model.alpha)
     fitting = [a for a in narrower if _Model(model.backbone, a, model.room_bytes).fits_as(recipe)]
     others = sorted(alternatives, key=lambda spec: -spec.parameters)
-    smaller = [s for s in others if _Model(s, estimate.default_alpha(s), model.room_bytes).fits_as(recipe)]
+    smaller = [s for s in others if _Model(s, size.default_alpha(s), model.room_bytes).fits_as(recipe)]
     return [f"alpha {alpha:g}" for alpha in fitting[-1:]] + [f"backbone {spec.name!r}" for spec in smaller[:2]]
 
 

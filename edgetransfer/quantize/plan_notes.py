@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetransfer import estimate
+from edgetransfer.estimate import size
 from edgetransfer.quantize.support import slower_than_float
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.device import Device, EngineSupport
@@ -47,10 +47,10 @@ def megabytes(size_bytes: int) -> str:
 
 
 def _size_note(backbone: BackboneSpec, alpha: float, input_px: int, recipe: Recipe, device: Device | None) -> str:
-    count = estimate.parameters(backbone, alpha)
-    work = estimate.macs(backbone, alpha, input_px)
+    count = size.parameters(backbone, alpha)
+    work = size.macs(backbone, alpha, input_px)
     text = (
-        f"The model file will take about {megabytes(estimate.model_bytes(count, recipe))} without the head "
+        f"The model file will take about {megabytes(size.model_bytes(count, recipe))} without the head "
         f"({count / 1e6:.2f} million parameters), one image about {work / 1e6:.0f} million multiply-adds"
     )
     return f"{text}." if device is None else f"{text}; the budget there is {megabytes(device.max_model_bytes)}."
