@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edgetransfer.estimate import size
 from edgetransfer.errors import BackboneError, DeviceError, RecipeError, UnknownNameError
+from edgetransfer.estimate import size
 from edgetransfer.quantize.plan_notes import megabytes, notes
 from edgetransfer.quantize.support import why_not
 from edgetransfer.spec.backbone import BackboneSpec
