@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError
+from edgetransfer.export._rounding import MARGIN, round_together
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.spec.tensor import Quantization
@@ -26,10 +27,8 @@ _ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
     "relu": schema.ActivationFunctionType.RELU,
 }
-MARGIN = 8 / 7  # of the head's activation ranges over what training features reach
 _LEAST_WEIGHT = 1e-4  # the largest weight of a unit counts as at least this, so that its bias fits int32
 _CONV_VERSIONS = {"int8": 3, "int16": 4}  # the first that takes such activations (tensorflow/lite op_version.cc)
-_DAMPING = 0.1  # of the features' mean square: 0.01 to 1 did alike on features held out
 
 
 def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32], *, scores: bool = False) -> bytes:
@@ -100,7 +99,7 @@ def _add_integer_layer(
     source, quantization = given
     kernel = layer.kernel.astype(np.float64)
     scales = (np.maximum(np.abs(kernel).max(axis=0), _LEAST_WEIGHT) / 127).astype(np.float32)
-    rounded = _round_together(kernel / scales, values)
+    rounded = round_together(kernel / scales, values)
     real_bias = layer.bias + values.mean(axis=0, dtype=np.float64) @ (kernel - rounded * scales)
     stored = np.ascontiguousarray(rounded.T).astype(np.int8)[:, None, None, :]
     bias_scales = scales * np.float32(1.0 if quantization is None else quantization.scale)
@@ -117,25 +116,6 @@ def _add_integer_layer(
     options.fusedActivationFunction = _ACTIVATIONS[layer.activation]
     graph.add_op("CONV_2D", inputs, [output], version=_CONV_VERSIONS[dtype], options=options)
     return output
-
-
-def _round_together(steps: NDArray[np.float64], values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return `steps` (in, units) as whole numbers from -127 to 127 whose errors cancel on `values` (n, in).
-
-    Rows are rounded in turn, and what that changes is made good by the rows to come whose inputs go along with it:
-    the update of GPTQ (Frantar et al. 2023). The mean of the error is left for the bias. Rounded each to the nearest,
-    a head on 1,280 features of digits had logits 3.2 steps from the float head's on features held out, so 1.1.
-    """
-    centred = values - values.mean(axis=0, dtype=np.float64)
-    gram = centred.T @ centred
-    mean = float(np.trace(gram)) / len(gram)
-    np.fill_diagonal(gram, gram.diagonal() + max(_DAMPING * mean, 1e-12))
-    upper = np.linalg.cholesky(np.linalg.inv(gram)).T
-    left, rounded = steps.copy(), np.empty_like(steps)
-    for row in range(len(left)):
-        rounded[row] = np.clip(np.rint(left[row]), -127, 127)
-        left[row + 1 :] -= np.outer(upper[row, row + 1 :] / upper[row, row], left[row] - rounded[row])
-    return rounded
 
 
 def _reshape(graph: Graph, source: int, shape: tuple[int, ...], name: str, quantization: Quantization | None) -> int:

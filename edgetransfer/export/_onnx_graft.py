@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgetransfer.errors import ExportError
-from edgetransfer.export._litert_graft import MARGIN, _round_together
+from edgetransfer.export._rounding import MARGIN, round_together
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.onnx_carry_out import FEATURES
 from edgetransfer.quantize.onnx_graph import OnnxGraph
@@ -121,7 +121,7 @@ def _rounded(layer: Dense, values: NDArray[np.float32]) -> tuple[NDArray[np.int8
     """Return the weights (in, out) in steps, the steps, and the real bias that makes good what rounding cost."""
     kernel = layer.kernel.astype(np.float64)
     scales = (np.maximum(np.abs(kernel).max(axis=0), _LEAST_WEIGHT) / 127).astype(np.float32)
-    rounded = _round_together(kernel / scales, values)
+    rounded = round_together(kernel / scales, values)
     bias = layer.bias + values.mean(axis=0, dtype=np.float64) @ (kernel - rounded * scales)
     return rounded.astype(np.int8), scales, bias
 
