@@ -37,6 +37,8 @@ class Op:
         channels_in: Channels it takes; 0 where that means nothing.
         channels_out: Channels it gives.
         groups: Groups of a convolution; 1 but for grouped ones.
+        function: Which one, of kinds that have several with kernels of unlike speed: "hard_swish", "sigmoid", "max",
+            "average", "pad", "concat", "scale" (a product with one number a channel); empty where it is not known.
         name: What it computes, in the file's words.
     """
 
@@ -51,6 +53,7 @@ class Op:
     channels_in: int = 0
     channels_out: int = 0
     groups: int = 1
+    function: str = ""
     name: str = ""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -14,6 +15,8 @@ from edgetransfer.models.trained import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Ranges
+
+_LAST_LAYER = "logits_layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,17 @@ class OpFact:
     computes: str
     builtin: bool = True
     edge: bool = False
+
+    @property
+    def of_head(self) -> bool:
+        """Whether it is one that a head brought."""
+        return re.match(rf"(head_\d+|{_LAST_LAYER})\b", self.name) is not None
+
+
+def name_layers(head: Sequence[Dense]) -> list[tuple[str, Dense]]:
+    """Return the layers of `head` with the names that their ops have in every format."""
+    last = len(head) - 1
+    return [(f"head_{number}" if number < last else _LAST_LAYER, layer) for number, layer in enumerate(head)]
 
 
 class Exporter(Protocol):

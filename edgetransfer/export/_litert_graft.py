@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError
+from edgetransfer.export import name_layers
 from edgetransfer.export._rounding import MARGIN, round_together
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
@@ -63,7 +64,7 @@ def graft(backbone: bytes, head: Sequence[Dense], features: NDArray[np.float32],
 
 def _add_float_head(graph: Graph, head: Sequence[Dense], _: NDArray[np.float32]) -> int:
     index = graph.output
-    for name, layer in _named(head):
+    for name, layer in name_layers(head):
         weights = np.ascontiguousarray(layer.kernel.T, np.float32)  # LiteRT keeps (out, in)
         inputs = [
             index,
@@ -80,7 +81,7 @@ def _add_float_head(graph: Graph, head: Sequence[Dense], _: NDArray[np.float32])
 def _add_integer_head(graph: Graph, head: Sequence[Dense], values: NDArray[np.float32]) -> int:
     given = graph.quantization(graph.output)
     index = _reshape(graph, graph.output, (1, 1, 1, head[0].kernel.shape[0]), "features_as_image", given)
-    for name, layer in _named(head):
+    for name, layer in name_layers(head):
         outputs = layer.apply(values)
         result = _steps_of(outputs, graph.dtype(index))
         index, given = _add_integer_layer(graph, layer, values, (index, given), result, name), result
@@ -125,11 +126,6 @@ def _reshape(graph: Graph, source: int, shape: tuple[int, ...], name: str, quant
     options.newShape = list(shape)
     graph.add_op("RESHAPE", [source, sizes], [output], options=options)
     return output
-
-
-def _named(head: Sequence[Dense]) -> list[tuple[str, Dense]]:
-    last = len(head) - 1
-    return [(f"head_{number}" if number < last else "logits_layer", layer) for number, layer in enumerate(head)]
 
 
 def _add_softmax(graph: Graph, logits: int) -> int:

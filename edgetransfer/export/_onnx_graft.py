@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgetransfer.errors import ExportError
+from edgetransfer.export import name_layers
 from edgetransfer.export._rounding import MARGIN, round_together
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.onnx_carry_out import FEATURES
@@ -80,14 +81,9 @@ def quantization(graph: OnnxGraph, tensor: str) -> tuple[Quantization, str] | No
     return Quantization(float(scale), int(zero_point)), str(zero_point.dtype)
 
 
-def _named(head: Sequence[Dense]) -> list[tuple[str, Dense]]:
-    last = len(head) - 1
-    return [(f"head_{number}" if number < last else "logits_layer", layer) for number, layer in enumerate(head)]
-
-
 def _add_float_head(graph: OnnxGraph, head: Sequence[Dense]) -> str:
     source = graph.output
-    for name, layer in _named(head):
+    for name, layer in name_layers(head):
         graph.constants[f"{name}/weight"] = layer.kernel.astype(np.float32)
         graph.constants[f"{name}/bias"] = layer.bias.astype(np.float32)
         source = _add_gemm(graph, name, layer, [source, f"{name}/weight", f"{name}/bias"])
@@ -99,7 +95,7 @@ def _add_integer_head(
     graph: OnnxGraph, head: Sequence[Dense], values: NDArray[np.float32], given: Quantization, dtype: str
 ) -> str:
     source = graph.output
-    for name, layer in _named(head):
+    for name, layer in name_layers(head):
         weights, scales, bias = _rounded(layer, values)
         values = layer.apply(values)
         _add_stored(graph, f"{name}/weight", weights, scales, axis=1)

@@ -1,0 +1,110 @@
+"""How long one image will take on a device, from its graph and the device's measured or fitted coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgetransfer.estimate.op import Op
+from edgetransfer.estimate.terms import terms_of
+from edgetransfer.spec.latency import Speed
+
+RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
+"""Names of the runtimes behind this project's engines, as `Speed.runtime` has them."""
+
+_STRANGE = 2.0  # how much wider the interval of a runtime becomes that the figures do not speak of: a convention
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The time that one image is expected to take.
+
+    Attributes:
+        ms: Expected milliseconds.
+        low_ms: Nine of ten networks take at least this.
+        high_ms: Nine of ten networks take at most this.
+        threads: Of the CPU.
+        runtime: Whose figures the prediction rests on.
+        validated: Whether those figures are of the runtime that was asked for, and networks were left out to test them.
+        words: How sure it is, as a sentence without full stop.
+        unknown: Kinds of work that the figures say nothing of, taken at the rate of what is nearest.
+    """
+
+    ms: float
+    low_ms: float
+    high_ms: float
+    threads: int
+    runtime: str
+    validated: bool
+    words: str
+    unknown: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the prediction as JSON values."""
+        return {**asdict(self), "unknown": list(self.unknown)}
+
+    def as_text(self) -> str:
+        """Return the prediction as one line."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g} ms) with {threads}: {self.words}"
+
+
+def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads: int) -> Prediction | None:
+    """Return how long one image of a graph takes on a device of these `speeds`; None if none is known.
+
+    Figures of the engine's own runtime are preferred to others, then those of as many threads as asked for.
+
+    Args:
+        ops: The graph's, as an exporter's `costs` tells them.
+        speeds: What is known of the device.
+        engine: The engine that will run the graph there.
+        threads: That it will have.
+    """
+    runtime = RUNTIMES.get(engine, engine)
+    ranked = sorted(
+        speeds, key=lambda one: (one.runtime != runtime, abs(one.threads - threads), one.basis != "measured")
+    )
+    if not ranked:
+        return None
+    speed = ranked[0]
+    ms, unknown = total_ms(terms_of(ops), speed.ms)
+    own = speed.runtime == runtime
+    slack = 1.0 if own else _STRANGE
+    return Prediction(
+        ms=ms,
+        low_ms=ms * speed.low / slack,
+        high_ms=ms * speed.high * slack,
+        threads=speed.threads,
+        runtime=speed.runtime,
+        validated=own and speed.models > 0,
+        words=_words(speed, runtime),
+        unknown=unknown,
+    )
+
+
+def total_ms(terms: Mapping[str, float], ms: Mapping[str, float]) -> tuple[float, tuple[str, ...]]:
+    """Return the time that `terms` take at `ms` a unit, and the terms that it has no figure for.
+
+    Those are taken like float32's of the same kind of work, else like moving so much.
+    """
+    total, unknown = 0.0, []
+    for term, amount in terms.items():
+        rate = ms.get(term)
+        if rate is None:
+            unknown.append(term)
+            rate = ms.get(f"float32 {term.partition(' ')[2]}", ms.get("float32 move written", 0.0))
+        total += amount * rate
+    return total, tuple(unknown)
+
+
+def _words(speed: Speed, runtime: str) -> str:
+    figures = "measured on the device" if speed.basis == "measured" else f"{speed.rows} public figures"
+    if speed.runtime != runtime:
+        return f"unvalidated for {runtime}: from {figures} with {speed.runtime}"
+    if speed.models == 0:
+        return f"unvalidated: from {speed.rows} single ops {figures}"
+    return (
+        f"validated for {speed.runtime} on {figures} of {speed.models} networks, each left out in turn: median error "
+        f"{100 * speed.error_median:.0f} %"
+    )
