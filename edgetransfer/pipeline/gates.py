@@ -141,6 +141,9 @@ def _float_islands(ops: Sequence[OpFact], manifest: Manifest) -> Finding:
     islands = [op for op in ops if op.computes == "float32" and not op.edge and op.macs]
     overrides = [(op, recipe.override_of(op.name)) for op in islands]
     meant = [op for op, override in overrides if override is not None and override.activations == "float32"]
+    body = [op for op in ops if op.macs and not op.edge and not op.of_head]
+    if body and body[-1] in meant:  # what the head takes decides what it computes in
+        meant += [op for op in islands if op.of_head and op not in meant]
     stray = [op for op in islands if op not in meant]
     share = sum(op.macs for op in meant) / total
     fine = f"{len(meant)} ops kept in floats as asked, {share:.1%} of the compute" if meant else "none"

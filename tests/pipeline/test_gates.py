@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edgetransfer.errors import ExportError, UnknownNameError
+from edgetransfer.export import get_exporter
 from edgetransfer.export._litert_metadata import add_metadata
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.export import ExportOptions, export
@@ -74,6 +76,19 @@ def test_float_ops_in_an_integer_recipe_are_refused_with_their_share(options_for
     kept = replace(sound.manifest.recipe, overrides=(Override(".*", "float32", "float32"),))
     gates = check(replace(sound, model=model, device=None, manifest=replace(sound.manifest, recipe=kept)), ())
     assert next(gate for gate in gates if gate.name == "float_islands").detail.endswith("100.0% of the compute")
+    # A head behind an op that is kept in floats has no choice; one behind an op that strayed has.
+    ops = [op for op in get_exporter("litert").survey(model) if op.macs and not op.edge]
+    head = [op.name for op in ops if op.of_head]
+    assert head
+    last = next(op.name for op in reversed(ops) if not op.of_head)
+    for left_out, passes in ((head, True), ([*head, last], False)):
+        pattern = "^(?!(?:" + "|".join(re.escape(name) for name in left_out) + ")$)"
+        kept = replace(sound.manifest.recipe, overrides=(Override(pattern, "float32", "float32"),))
+        other = replace(sound, model=model, device=None, manifest=replace(sound.manifest, recipe=kept))
+        if passes:
+            assert check(other, ())
+        else:
+            assert f"left {len(left_out)} ops in floats" in refused(other, "float_islands")
 
 
 def labelled(model, labels):
