@@ -21,7 +21,7 @@ from edgetransfer import registry
 from edgetransfer.cli.extras import EXTRAS
 from edgetransfer.cli.main import SECTIONS, cli
 from edgetransfer.models import backbones
-from edgetransfer.spec.device import device_names, load_device
+from edgetransfer.spec.device import DEFAULT_MAX_MODEL_BYTES, device_names, load_device
 from edgetransfer.spec.recipe import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,10 +121,14 @@ def test_the_table_of_gates_is_the_pipelines_and_the_help_names_them_all():
 def test_the_table_of_devices_is_the_folders():
     devices = [load_device(name) for name in device_names()]
     expected = [
-        [f"`{d.slug}`", d.name, d.device_class, str(d.cores), str(d.threads), f"{d.max_model_bytes / 1e6:g} MB"]
-        for d in devices
+        [
+            f"`{name}`",
+            f"{budget / 1e6:g} MB",
+            ", ".join(f"`{device.slug}`" for device in devices if device.device_class == name),
+        ]
+        for name, budget in DEFAULT_MAX_MODEL_BYTES.items()
     ]
-    assert table(README, "name", "what", "class") == expected
+    assert [[row[0], *row[2:]] for row in table(README, "class", "what", "model budget")] == expected
 
 
 @pytest.mark.parametrize("arguments", commands_of("edgetransfer"), ids=" ".join)

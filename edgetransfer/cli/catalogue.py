@@ -1,4 +1,4 @@
-"""The commands that list what there is to choose from: devices, backbones, recipes, weights."""
+"""The commands that list what there is to choose from: backbones, recipes, weights."""
 
 from __future__ import annotations
 
@@ -12,42 +12,6 @@ from edgetransfer.cli.progress import progress
 if TYPE_CHECKING:
     from edgetransfer.models.weights import WeightStatus
     from edgetransfer.spec.backbone import BackboneSpec
-    from edgetransfer.spec.device import Device
-
-
-@click.group(cls=console.Group, epilog=console.example("edgetransfer devices list"))
-def devices() -> None:
-    """List the known devices, or show one."""
-
-
-@devices.command("list", epilog=console.example("edgetransfer devices list"))
-@console.json_option
-def list_devices(as_json: bool) -> None:
-    """List the known devices.
-
-    More can be had with a .toml file of your own: devices/README.md explains each field.
-    """
-    from edgetransfer.spec.device import device_names, load_device
-
-    found = [load_device(name) for name in device_names()]
-    if as_json:
-        console.emit_json({"devices": [device.to_json() for device in found]})
-        return
-    rows = [["name", "what", "class", "cores", "threads", "model budget", "recipes"]]
-    click.echo(console.table(rows + [_device_row(device) for device in found]))
-
-
-@devices.command("show", epilog=console.example("edgetransfer devices show raspberry_pi_4"))
-@click.argument("name")
-@console.json_option
-def show_device(name: str, as_json: bool) -> None:
-    """Show one device, with the sources of what is said.
-
-    NAME is one of 'edgetransfer devices list', or the path of a .toml file.
-    """
-    from edgetransfer.spec.device import load_device
-
-    console.emit(load_device(name), as_json=as_json)
 
 
 @click.command(epilog=console.example("edgetransfer backbones"))
@@ -157,13 +121,6 @@ def _weight_row(status: WeightStatus) -> list[str]:
     size = "?" if size_bytes is None else f"{size_bytes / 1e6:.1f}"
     where = "not here" if status.path is None else str(status.path)
     return [status.backbone, status.file.name, size, status.file.licence, status.checked_by, where]
-
-
-def _device_row(device: Device) -> list[str]:
-    recipes = dict.fromkeys(recipe for engine in device.engines for recipe in engine.recipes)
-    budget = f"{device.max_model_bytes / 1e6:g} MB"
-    counts = [str(device.cores), str(device.threads), budget]
-    return [device.slug, device.name, device.device_class, *counts, ", ".join(recipes)]
 
 
 def _backbone_row(spec: BackboneSpec) -> list[str]:

@@ -29,9 +29,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "parity": ("parity", "Show whether a run and its bundles compute the same"),
         "profile": ("check", "Measure how fast and how large a bundle is here"),
         "inspect": ("inspect", "Show what is in a bundle"),
+        "report": ("report", "Write one page about a bundle: what it is, how right, how fast"),
     },
     "Look up": {
-        "devices": ("catalogue", "List the known devices, or show one"),
+        "devices": ("devices", "List the known devices, show one, or check a file"),
         "backbones": ("catalogue", "List the pretrained backbones"),
         "recipes": ("catalogue", "List the ways to store and compute numbers"),
         "weights": ("catalogue", "List pretrained weights, or fetch them"),

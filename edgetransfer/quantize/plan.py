@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from edgetransfer.errors import BackboneError, DeviceError, RecipeError, UnknownNameError
 from edgetransfer.estimate import size
-from edgetransfer.quantize.plan_notes import megabytes, notes
+from edgetransfer.quantize.plan_notes import like, megabytes, notes
 from edgetransfer.quantize.support import why_not
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.device import Device, EngineSupport
@@ -41,7 +41,7 @@ class _Engine:
         reason = why_not(FORMAT_OF_ENGINE[self.name], recipe)
         if reason is not None or self.support is None:
             return reason
-        return self.support.why_not(_like(recipe))
+        return self.support.why_not(like(recipe))
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -200,21 +200,6 @@ def _engine_for(recipe: Recipe, engines: Sequence[_Engine]) -> _Engine | None:
     return next((engine for engine in engines if engine.why_not(recipe) is None), None)
 
 
-def _like(recipe: Recipe) -> str:
-    """Return the name of the known recipe that computes as `recipe` does; its own name where there is none.
-
-    Device files speak of known recipes; a user's own runs where one of the same dtypes does.
-    """
-    for known in RECIPES.values():
-        if (known.weights, known.activations, known.granularity) == (
-            recipe.weights,
-            recipe.activations,
-            recipe.granularity,
-        ):
-            return known.name
-    return recipe.name
-
-
 def _in_format(recipe: Recipe, engine: _Engine) -> Recipe:
     """Return `recipe` with the sign that 8-bit activations have in the engine's format.
 
@@ -241,7 +226,7 @@ def _refusal(recipe: Recipe, engines: Sequence[_Engine]) -> str:
 
 def _other(recipes: Sequence[Recipe], model: _Model) -> str:
     fitting = [repr(recipe.name) for recipe in recipes if model.fits_as(recipe)]
-    return f"try recipe {' or '.join(fitting)}" if fitting else "choose another device"
+    return f"try recipe {' or '.join(fitting)}" if fitting else "try a smaller backbone, or another device"
 
 
 def _too_large(

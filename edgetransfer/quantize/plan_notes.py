@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgetransfer.estimate import size
 from edgetransfer.quantize.support import slower_than_float
 from edgetransfer.spec.backbone import BackboneSpec
-from edgetransfer.spec.device import Device, EngineSupport
-from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.device import Accelerator, Device, EngineSupport
+from edgetransfer.spec.recipe import RECIPES, Recipe
 
 
 def notes(
@@ -30,15 +30,30 @@ def notes(
     found.append(_thread_note(device))
     if support is not None:
         found += _engine_notes(device, support, recipe)
-    found += [
-        f"The {item.kind.upper()} ({item.name}) is not used: it needs {item.needs}." for item in device.accelerators
-    ]
+    model_bytes = size.model_bytes(size.parameters(backbone, alpha), recipe)
+    for item in device.accelerators:
+        found += _accelerator_notes(item, recipe, model_bytes)
     if device.max_latency_ms is not None:
         found.append(
             f"The target of {device.max_latency_ms:g} ms for one image is not checked here: run edgetransfer profile "
             "on the device."
         )
     return (*found, *device.notes)
+
+
+def like(recipe: Recipe) -> str:
+    """Return the name of the known recipe that computes as `recipe` does; its own name where there is none.
+
+    Device files speak of known recipes; a user's own runs where one of the same dtypes does.
+    """
+    for known in RECIPES.values():
+        if (known.weights, known.activations, known.granularity) == (
+            recipe.weights,
+            recipe.activations,
+            recipe.granularity,
+        ):
+            return known.name
+    return recipe.name
 
 
 def megabytes(size_bytes: int) -> str:
@@ -67,7 +82,7 @@ def _recipe_notes(recipe: Recipe, support: EngineSupport | None) -> list[str]:
 
 def _int8_notes(device: Device) -> list[str]:
     found = []
-    if not device.has_dotprod:
+    if not device.has_dotprod and not device.is_microcontroller:
         cores = ", ".join(dict.fromkeys(cluster.microarchitecture for cluster in device.clusters if cluster.big))
         found.append(
             f"{cores} has no 8-bit dot-product instructions (dotprod): int8 gains less over float32 there than on "
@@ -83,9 +98,30 @@ def _int8_notes(device: Device) -> list[str]:
 
 
 def _thread_note(device: Device) -> str:
+    if device.is_microcontroller:
+        return f"TensorFlow Lite Micro computes on one core; it has {device.cores}."
     threads = "1 thread is" if device.threads == 1 else f"{device.threads} threads are"
     which = "one for each big core" if device.threads == device.big_cores else f"of {device.cores} cores"
     return f"{threads} advised, {which}. More can be slower: compare with edgetransfer profile on the device."
+
+
+def _accelerator_notes(item: Accelerator, recipe: Recipe, model_bytes: int) -> list[str]:
+    label = f"The {item.kind.upper()} ({item.name})"
+    through = f" Models get there through {item.delegate}." if item.delegate else ""
+    found = [f"{label} is not used: it needs {item.needs}.{through}"]
+    reason = item.why_not(like(recipe), recipe.granularity)
+    if reason is not None:
+        way = "; build for it with recipe static_int8_per_tensor" if item.granularity == "per_tensor" else ""
+        found.append(f"{label} would not take {recipe.name}: {reason}{way}.")
+    if item.whole_graph:
+        found.append(
+            f"{label} takes one part of the graph: from the first op that it lacks on, the CPU computes the rest."
+        )
+    if item.cache_bytes is not None and model_bytes > item.cache_bytes:
+        found.append(
+            f"{label} keeps {megabytes(item.cache_bytes)} of weights: what is above is sent again for every image."
+        )
+    return found
 
 
 def _engine_notes(device: Device, support: EngineSupport, recipe: Recipe) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import DeviceError, UnknownNameError
-from edgetransfer.spec.device_file import parse_device_file
+from edgetransfer.spec.device_file import MICROCONTROLLERS, device_file_problems, parse_device_file
+from edgetransfer.spec.device_text import device_as_text
 
 if TYPE_CHECKING:  # its home differs between Python 3.10 and 3.11
     from importlib.resources.abc import Traversable
@@ -23,9 +24,11 @@ DEFAULT_MAX_MODEL_BYTES = {
     "phone": 32_000_000,
     "camera": 16_000_000,
     "in_car": 64_000_000,
+    "mcu": 2_000_000,
 }
 """Budget for the model file where a device file names none: this project's convention, not a limit of the hardware.
-Phones pay for it in the app's download, cameras in flash and RAM that video buffers also want."""
+Phones pay for it in the app's download, cameras in flash and RAM that video buffers also want, microcontrollers in the
+flash that holds the firmware."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,11 @@ class EngineSupport:
 class Accelerator:
     """A GPU or NPU beside the CPU, as a fact; `needs` says what it would take to use it.
 
-    `ops` are the LiteRT ops that its compiler or delegate takes; empty where that is not known.
+    `ops` are the LiteRT ops that its compiler or delegate takes; empty where that is not known. `delegate` is the word
+    for what brings it to an engine or runs its models, `granularity` the only one of integer weights that it takes,
+    and `refused` pairs a recipe that it does not take with the reason. With `whole_graph` it takes one part of the
+    graph, from the start to the first op that it lacks; the CPU computes all that follows. `cache_bytes` is how many
+    bytes of weights stay on it from one image to the next.
     """
 
     name: str
@@ -84,6 +91,18 @@ class Accelerator:
     needs: str
     sources: tuple[Source, ...]
     ops: tuple[str, ...] = ()
+    delegate: str | None = None
+    granularity: str | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+    whole_graph: bool = False
+    cache_bytes: int | None = None
+
+    def why_not(self, recipe: str, granularity: str) -> str | None:
+        """Return why it does not take `recipe`, whose weights have that granularity; None if nothing is known."""
+        reason = dict(self.refused).get(recipe)
+        if reason is not None or self.granularity is None or granularity in ("-", self.granularity):
+            return reason
+        return f"it takes integer weights that are {self.granularity} only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +129,9 @@ class Measurement:
 class Device:
     """One kind of device. `ram_bytes` are the sizes sold, smallest first; empty where the board decides.
 
-    `threads`, `max_model_bytes` and `max_latency_ms` are advice, not facts; `advice` says why. `sources` covers
-    the groups soc, cpu, memory and system, as (group, source) pairs.
+    `bandwidth_gbs` is what its maker says that the memory transfers, in 10**9 bytes a second. `threads`,
+    `max_model_bytes` and `max_latency_ms` are advice, not facts; `advice` says why. `sources` covers the groups soc,
+    cpu, memory and system, as (group, source) pairs.
     """
 
     slug: str
@@ -132,6 +152,7 @@ class Device:
     advice: str | None
     notes: tuple[str, ...]
     sources: tuple[tuple[str, Source], ...]
+    bandwidth_gbs: float | None = None
 
     @property
     def cores(self) -> int:
@@ -148,23 +169,23 @@ class Device:
         """Whether every big core has the 8-bit dot-product instructions that int8 kernels want."""
         return all("dotprod" in cluster.simd for cluster in self.clusters if cluster.big)
 
+    @property
+    def is_microcontroller(self) -> bool:
+        """Whether it has no system that could run Python: models become part of its firmware."""
+        return self.architecture in MICROCONTROLLERS
+
     def to_json(self) -> dict[str, Any]:
         """Return the device as JSON values."""
         data = asdict(self)
         data["class"] = data.pop("device_class")
-        data["engines"] = [{**engine, "refused": dict(engine["refused"])} for engine in data["engines"]]
+        for key in ("engines", "accelerators"):
+            data[key] = [{**item, "refused": dict(item["refused"])} for item in data[key]]
         data["sources"] = [{"group": group, **source} for group, source in data["sources"]]
         return data
 
     def as_text(self) -> str:
         """Return the device as lines for a reader, sources last."""
-        lines = [f"{self.name} ({self.slug}, {self.device_class})"]
-        lines += [f"  {label:<13}{value}" for label, value in _facts(self)]
-        lines += [f"  {'note':<13}{note}" for note in self.notes]
-        places = dict.fromkeys((source.what, source.where, source.checked) for source in _all_sources(self))
-        lines.append("  sources")
-        lines += [f"    {what}: {where} (read {checked})" for what, where, checked in places]
-        return "\n".join(lines) + "\n"
+        return device_as_text(self)
 
 
 def device_names() -> tuple[str, ...]:
@@ -191,6 +212,16 @@ def load_device(slug_or_path: str | Path) -> Device:
     return _read(_folder() / f"{text}.toml", stem=text, where=f"{text}.toml")
 
 
+def check_device(path: str | Path) -> list[str]:
+    """Return all that is wrong with the device file there; nothing if `load_device` takes it.
+
+    Raises:
+        DeviceError: the file cannot be read.
+    """
+    file = Path(path)
+    return device_file_problems(_content(file, str(path)), stem=file.name.removesuffix(".toml"))
+
+
 def _folder() -> Traversable:
     # An installed wheel has them in the package; a checkout and an editable install beside it.
     installed = files("edgetransfer") / "_devices"
@@ -198,16 +229,21 @@ def _folder() -> Traversable:
 
 
 def _read(file: Path | Traversable, *, stem: str, where: str) -> Device:
+    return _device(parse_device_file(_content(file, where), stem=stem, where=where))
+
+
+def _content(file: Path | Traversable, where: str) -> bytes:
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise DeviceError(f"device file {where}: cannot be read: {error.strerror or error}") from error
-    return _device(parse_device_file(content, stem=stem, where=where))
 
 
 def _device(data: dict[str, Any]) -> Device:
     advice = data.get("advice", {})
     clusters = tuple(_cluster(cluster) for cluster in data["cpu"]["clusters"])
+    big_cores = sum(cluster.cores for cluster in clusters if cluster.big)
+    is_microcontroller = data["system"]["architecture"] in MICROCONTROLLERS
     groups = ("soc", "cpu", "memory", "system")
     return Device(
         slug=data["slug"],
@@ -222,12 +258,13 @@ def _device(data: dict[str, Any]) -> Device:
         engines=tuple(_engine(engine) for engine in data["engines"]),
         accelerators=tuple(_accelerator(item) for item in data.get("accelerators", ())),
         measurements=tuple(_measurement(item) for item in data.get("measurements", ())),
-        threads=advice.get("threads", sum(cluster.cores for cluster in clusters if cluster.big)),
+        threads=advice.get("threads", 1 if is_microcontroller else big_cores),
         max_model_bytes=advice.get("max_model_bytes", DEFAULT_MAX_MODEL_BYTES[data["class"]]),
         max_latency_ms=advice.get("max_latency_ms"),
         advice=advice.get("why"),
         notes=tuple(data.get("notes", ())),
         sources=tuple((group, source) for group in groups if group in data for source in _sources(data[group])),
+        bandwidth_gbs=data.get("memory", {}).get("bandwidth_gbs"),
     )
 
 
@@ -240,12 +277,11 @@ def _cluster(data: dict[str, Any]) -> CpuCluster:
 
 
 def _engine(data: dict[str, Any]) -> EngineSupport:
-    refused = tuple(sorted(data.get("refused", {}).items()))
     return EngineSupport(
         data["name"],
         data["package"],
         tuple(data["recipes"]),
-        refused,
+        _refused(data),
         data.get("note"),
         _sources(data),
         tuple(data.get("providers", ())),
@@ -253,56 +289,27 @@ def _engine(data: dict[str, Any]) -> EngineSupport:
 
 
 def _accelerator(data: dict[str, Any]) -> Accelerator:
-    precisions = tuple(data.get("precisions", ()))
-    ops = tuple(data.get("ops", ()))
-    return Accelerator(data["name"], data["kind"], data.get("tops"), precisions, data["needs"], _sources(data), ops)
+    return Accelerator(
+        name=data["name"],
+        kind=data["kind"],
+        tops=data.get("tops"),
+        precisions=tuple(data.get("precisions", ())),
+        needs=data["needs"],
+        sources=_sources(data),
+        ops=tuple(data.get("ops", ())),
+        delegate=data.get("delegate"),
+        granularity=data.get("granularity"),
+        refused=_refused(data),
+        whole_graph=data.get("whole_graph", False),
+        cache_bytes=data.get("cache_bytes"),
+    )
+
+
+def _refused(data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(data.get("refused", {}).items()))
 
 
 def _measurement(data: dict[str, Any]) -> Measurement:
     return Measurement(
         data["model"], data["software"], data["threads"], data["float_ms"], data["int8_ms"], _sources(data)
     )
-
-
-def _all_sources(device: Device) -> list[Source]:
-    found = [source for _, source in device.sources]
-    found += [source for engine in device.engines for source in engine.sources]
-    found += [source for item in device.accelerators for source in item.sources]
-    return found + [source for item in device.measurements for source in item.sources]
-
-
-def _facts(device: Device) -> list[tuple[str, str]]:
-    facts = [("soc", device.soc)]
-    facts += [("cpu", _cluster_text(cluster)) for cluster in device.clusters]
-    if device.ram_bytes:
-        facts.append(("ram", ", ".join(f"{size / 2**30:g} GiB" for size in device.ram_bytes)))
-    python = f", Python {', '.join(device.python)}" if device.python else ""
-    facts.append(("system", f"{device.os}, {device.architecture}{python}"))
-    for engine in device.engines:
-        facts.append(("engine", f"{engine.name} ({engine.package}): {', '.join(engine.recipes)}"))
-        facts += [("", f"not {recipe}: {reason}") for recipe, reason in engine.refused]
-        facts += [("", engine.note)] if engine.note else []
-    facts += [("accelerator", f"{item.name}{_tops(item)}: {item.needs}") for item in device.accelerators]
-    facts += [("measured", _measurement_text(item)) for item in device.measurements]
-    facts.append(("threads", f"{device.threads} of {device.cores} cores"))
-    facts.append(("budget", f"{device.max_model_bytes / 1e6:g} MB for the model file{_target(device)}"))
-    return facts + ([("why", device.advice)] if device.advice else [])
-
-
-def _cluster_text(cluster: CpuCluster) -> str:
-    clock = f" at {cluster.clock_ghz:g} GHz" if cluster.clock_ghz else ""
-    return f"{cluster.cores} x {cluster.microarchitecture}{clock} ({', '.join(cluster.simd)})"
-
-
-def _tops(item: Accelerator) -> str:
-    return f", {item.tops:g} TOPS" if item.tops else ""
-
-
-def _target(device: Device) -> str:
-    return f", {device.max_latency_ms:g} ms for one image" if device.max_latency_ms else ""
-
-
-def _measurement_text(item: Measurement) -> str:
-    count = "1 thread" if item.threads == 1 else f"{item.threads} threads"
-    pair = f"floats {item.float_ms:g} ms, int8 {item.int8_ms:g} ms ({item.int8_speedup:.1f} x)"
-    return f"{item.model}, {item.software}, {count}: {pair}"

@@ -25,9 +25,11 @@ else:
 
 SCHEMA = 1
 """The newest device schema that this version reads."""
-CLASSES = ("sbc", "jetson", "phone", "camera", "in_car")
+CLASSES = ("sbc", "jetson", "phone", "camera", "in_car", "mcu")
 ENGINES = ("litert", "onnx", "tflm")
-ARCHITECTURES = ("armv7l", "aarch64", "x86_64")
+MICROCONTROLLERS = ("armv7m", "armv8m", "riscv32", "xtensa")
+"""Architectures without a system that could run Python: a model becomes part of the firmware, its engine is tflm."""
+ARCHITECTURES = ("armv7l", "aarch64", "x86_64", *MICROCONTROLLERS)
 ACCELERATOR_KINDS = ("gpu", "npu")
 
 _MAX_PROBLEMS = 40  # a file of another kind would otherwise fill the screen
@@ -67,6 +69,7 @@ _NUMBER = _Leaf("a number above 0", _is_number)
 _YES = _Leaf("true or false", lambda value: isinstance(value, bool))
 _SLUG = _Leaf("lower-case letters, digits and _", _matching(r"[a-z0-9][a-z0-9_]*"))
 _DAY = _Leaf("a date such as 2026-11-24", _is_day)
+_WORD = _Leaf("one word of lower-case letters, digits and _, such as edgetpu", _SLUG.fits)
 _OP = _Leaf("a LiteRT op such as CONV_2D", _matching(r"[A-Z][A-Z0-9_]*"))
 _PLACE = _Leaf("an https:// address", _matching(r"https://\S+"))
 _PYTHON = _Leaf("a Python version such as '3.11'", _matching(r"3\.\d{1,2}"))
@@ -93,7 +96,7 @@ _SHAPE: dict[str, Any] = {
         ],
         "sources": _SOURCES,
     },
-    "memory?": {"ram_bytes": [_COUNT], "sources": _SOURCES},
+    "memory?": {"ram_bytes?": [_COUNT], "bandwidth_gbs?": _NUMBER, "sources": _SOURCES},
     "system": {"os": _TEXT, "architecture": _OneOf(ARCHITECTURES), "python?": [_PYTHON], "sources": _SOURCES},
     "engines": [
         {
@@ -113,6 +116,11 @@ _SHAPE: dict[str, Any] = {
             "tops?": _NUMBER,
             "precisions?": [_TEXT],
             "ops?": [_OP],
+            "delegate?": _WORD,
+            "granularity?": _OneOf(("per_tensor", "per_channel")),
+            "refused?": {"*": _TEXT},
+            "whole_graph?": _YES,
+            "cache_bytes?": _COUNT,
             "needs": _TEXT,
             "sources": _SOURCES,
         },
@@ -143,22 +151,42 @@ def parse_device_file(content: bytes, *, stem: str, where: str) -> dict[str, Any
         DeviceError: not TOML, a newer schema, or fields that are missing, unknown or wrong: all of them named.
     """
     try:
-        data = tomllib.loads(content.decode())
-    except RecursionError as error:
-        raise DeviceError(f"device file {where}: nested too deeply") from error
-    except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
-        raise DeviceError(f"device file {where}: expected TOML in UTF-8: {error}") from error
-    schema = data.get("schema")
-    if isinstance(schema, int) and _is_count(schema) and schema > SCHEMA:
-        raise DeviceError(
-            f"device file {where}: schema {schema} is newer than {SCHEMA}, which this edgetransfer reads; upgrade it"
-        )
-    problems = _problems(data, _SHAPE, "")
-    if not problems:
-        problems = _contradictions(data, stem)
+        data = _loaded(content)
+    except _UnreadableError as error:
+        raise DeviceError(f"device file {where}: {error}") from error
+    problems = _all_problems(data, stem)
     if problems:
         raise DeviceError(_report(where, problems))
     return data
+
+
+def device_file_problems(content: bytes, *, stem: str) -> list[str]:
+    """Return all that is wrong with a device file of that name (`stem`, without `.toml`); nothing if it is right."""
+    try:
+        return _all_problems(_loaded(content), stem)
+    except _UnreadableError as error:
+        return [str(error)]
+
+
+class _UnreadableError(Exception):
+    """Nothing can be said of single fields: not TOML, or of a newer schema."""
+
+
+def _loaded(content: bytes) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise _UnreadableError("nested too deeply") from error
+    except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
+        raise _UnreadableError(f"expected TOML in UTF-8: {error}") from error
+    schema = data.get("schema")
+    if isinstance(schema, int) and _is_count(schema) and schema > SCHEMA:
+        raise _UnreadableError(f"schema {schema} is newer than {SCHEMA}, which this edgetransfer reads; upgrade it")
+    return data
+
+
+def _all_problems(data: dict[str, Any], stem: str) -> list[str]:
+    return _problems(data, _SHAPE, "") or _contradictions(data, stem)
 
 
 def _report(where: str, problems: list[str]) -> str:
@@ -218,19 +246,66 @@ def _contradictions(data: dict[str, Any], stem: str) -> list[str]:
     threads = data.get("advice", {}).get("threads", 1)
     if threads > cores:
         found.append(f"advice.threads: expected at most the {cores} cores of the CPU, got {threads}")
+    memory = data.get("memory", {})
+    if "memory" in data and not {"ram_bytes", "bandwidth_gbs"} & set(memory):
+        found.append("memory: expected ram_bytes or bandwidth_gbs; leave the group out where neither is known")
+    found += _microcontroller_contradictions(data)
     names = [engine["name"] for engine in data["engines"]]
     found += [f"engines: {name!r} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    for i, item in enumerate(data.get("accelerators", ())):
-        if "ops" in item and "precisions" not in item:
-            found.append(f"accelerators[{i}]: expected precisions beside ops")
     for i, engine in enumerate(data["engines"]):
-        if "providers" in engine and engine["name"] != "onnx":
-            found.append(f"engines[{i}].providers: expected only for the engine 'onnx'")
-        refused = engine.get("refused", {})
-        found += [p for name in refused for p in _word_problems(name, tuple(RECIPES), f"engines[{i}].refused")]
-        both = sorted(set(refused) & set(engine["recipes"]))
-        found += [f"engines[{i}]: recipe {name!r} stands in both recipes and refused" for name in both]
+        found += _engine_contradictions(engine, f"engines[{i}]")
+    for i, item in enumerate(data.get("accelerators", ())):
+        found += _accelerator_contradictions(item, f"accelerators[{i}]")
     return found
+
+
+def _microcontroller_contradictions(data: dict[str, Any]) -> list[str]:
+    architecture, listed = data["system"]["architecture"], ", ".join(MICROCONTROLLERS)
+    if architecture not in MICROCONTROLLERS:
+        if data["class"] != "mcu":
+            return []
+        return [f"class: 'mcu' needs an architecture of {listed}, got {architecture!r}; a board with Linux is an 'sbc'"]
+    found = []
+    if data["class"] != "mcu":
+        found.append(f"class: expected 'mcu' for the architecture {architecture!r}, got {data['class']!r}")
+    if "python" in data["system"]:
+        found.append(f"system.python: expected none, for {architecture!r} runs no Python")
+    for i, engine in enumerate(data["engines"]):
+        if engine["name"] != "tflm":
+            found.append(
+                f"engines[{i}].name: expected 'tflm', the only one for {architecture!r}, got {engine['name']!r}"
+            )
+    return found
+
+
+def _engine_contradictions(engine: dict[str, Any], where: str) -> list[str]:
+    found = []
+    if "providers" in engine and engine["name"] != "onnx":
+        found.append(f"{where}.providers: expected only for the engine 'onnx'")
+    found += _unknown_recipes(engine, where)
+    both = sorted(set(engine.get("refused", {})) & set(engine["recipes"]))
+    return found + [f"{where}: recipe {name!r} stands in both recipes and refused" for name in both]
+
+
+def _accelerator_contradictions(item: dict[str, Any], where: str) -> list[str]:
+    found = []
+    if "ops" in item and "precisions" not in item:
+        found.append(f"{where}: expected precisions beside ops")
+    if "granularity" in item and not any(word.startswith(("int", "uint")) for word in item.get("precisions", ())):
+        found.append(f"{where}: expected an integer format such as int8 among precisions beside granularity")
+    alone = {"per_tensor": "static_int8_per_tensor", "per_channel": "static_int8"}.get(item.get("granularity", ""))
+    if alone in item.get("refused", {}):
+        found.append(
+            f"{where}: granularity {item['granularity']!r} says that it takes {alone!r}, refused that it does not"
+        )
+    for key in ("whole_graph", "cache_bytes"):
+        if key in item and item["kind"] != "npu":
+            found.append(f"{where}.{key}: expected only for the kind 'npu', got {item['kind']!r}")
+    return found + _unknown_recipes(item, where)
+
+
+def _unknown_recipes(item: dict[str, Any], where: str) -> list[str]:
+    return [p for name in item.get("refused", {}) for p in _word_problems(name, tuple(RECIPES), f"{where}.refused")]
 
 
 def _guess(word: str, known: Any) -> str:

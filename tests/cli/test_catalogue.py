@@ -3,27 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgetransfer.models import backbones, weights
-from edgetransfer.spec.device import device_names
 from edgetransfer.spec.recipe import RECIPES
 from edgetransfer.spec.recipe_file import parse_recipe
-
-
-def test_the_devices_are_listed_by_the_names_that_build_takes(call, document):
-    names = [line.split()[0] for line in call("devices", "list").stdout.splitlines()[1:]]
-    assert tuple(names) == device_names()
-    assert [device["slug"] for device in document(call("devices", "list", "--json"))["devices"]] == names
-
-
-def test_a_device_is_shown_with_its_sources(call, document):
-    assert "sources" in call("devices", "show", "raspberry_pi_4").stdout
-    assert document(call("devices", "show", "raspberry_pi_4", "--json"))["slug"] == "raspberry_pi_4"
-
-
-def test_a_misspelt_device_is_answered_with_the_nearest(call):
-    result = call("devices", "show", "raspbery_pi4", "--json")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "did you mean 'raspberry_pi_4'?" in result.stderr
-    assert result.stderr.count("\n") == 1
 
 
 def test_the_recipes_are_explained(call, document):

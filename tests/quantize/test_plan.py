@@ -57,13 +57,18 @@ def test_with_nothing_named_the_plan_is_static_int8_on_litert_with_threads_left_
 @pytest.mark.parametrize("name", device_names())
 def test_every_shipped_device_gets_a_plan_for_lite0(name: str) -> None:
     device = load_device(name)
-    plan = make_plan(LITE0, device=device)
-    assert (plan.recipe.name, plan.engine, plan.device) == ("static_int8", "litert", name)
+    if device.is_microcontroller:
+        with pytest.raises(DeviceError, match="has no room for efficientnet_lite0"):
+            make_plan(LITE0, device=device)
+    plan = make_plan(SMALL if device.is_microcontroller else LITE0, device=device)
+    assert (plan.recipe.name, plan.engine, plan.device) == ("static_int8", device.engines[0].name, name)
     assert plan.threads == device.threads
     text = plan_as_text(plan)
     for item in device.accelerators:
         assert f"{item.name}) is not used: it needs {item.needs}." in text
-    assert ("has no 8-bit dot-product instructions" in text) == (not device.has_dotprod)
+    assert ("has no 8-bit dot-product instructions" in text) == (
+        not device.has_dotprod and not device.is_microcontroller
+    )
     assert all(note.endswith(".") and ".." not in note for note in plan.notes)
     json.dumps(plan.to_json())
 
@@ -207,7 +212,7 @@ def test_a_named_recipe_is_kept_or_refused_never_replaced(
         assert device is not None
         assert "try" in str(error)  # noqa: PT017
     else:
-        assert recipe in (None, plan.recipe)
+        assert recipe is None or (recipe.name, recipe.weights) == (plan.recipe.name, plan.recipe.weights)
         assert plan.alpha == alpha
         assert plan.device == slug
 
@@ -230,3 +235,34 @@ def test_a_recipe_of_ones_own_runs_where_a_known_one_of_its_dtypes_does() -> Non
 def test_a_recipe_that_the_format_cannot_carry_out_is_refused_with_the_reason() -> None:
     with pytest.raises(RecipeError, match=r"does not run recipe 'static_int16x8' \(onnx: "):
         make_plan(LITE0, RECIPES["static_int16x8"], format="onnx")
+
+
+def notes_of(recipe: str, slug: str, backbone: BackboneSpec = LITE0) -> str:
+    return "\n".join(make_plan(backbone, RECIPES[recipe], load_device(slug)).notes)
+
+
+def test_an_accelerator_that_would_refuse_the_recipe_is_named_with_the_way_out() -> None:
+    text = notes_of("static_int8", "st_stm32mp25")
+    assert "would not take static_int8: " in text
+    assert "; build for it with recipe static_int8_per_tensor." in text
+    assert "would not take" not in notes_of("static_int8_per_tensor", "st_stm32mp25")
+    assert "would not take" not in notes_of("static_int8", "raspberry_pi_4_coral")
+    refused = dict(load_device("iphone_15_pro").accelerators[0].refused)
+    assert f"would not take static_int8: {refused['static_int8']}." in notes_of("static_int8", "iphone_15_pro")
+    assert "would not take" not in notes_of("float32", "iphone_15_pro")
+
+
+def test_a_plan_says_how_models_get_to_the_accelerator_and_what_stays_on_the_cpu() -> None:
+    text = notes_of("static_int8", "raspberry_pi_4_coral")
+    assert "Models get there through edgetpu." in text
+    assert "from the first op that it lacks on, the CPU computes the rest." in text
+    assert "keeps 8.0 MB of weights" not in text
+    device = dataclasses.replace(load_device("raspberry_pi_4_coral"), max_model_bytes=20_000_000)
+    large = make_plan(dataclasses.replace(LITE0, parameters=10_000_000), device=device)
+    assert any("keeps 8.0 MB of weights: what is above is sent again" in note for note in large.notes)
+
+
+def test_a_microcontroller_is_told_about_its_one_core() -> None:
+    text = notes_of("static_int8", "esp32_s3", SMALL)
+    assert "TensorFlow Lite Micro computes on one core; it has 2." in text
+    assert "edgetransfer profile" not in text

@@ -137,7 +137,7 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     )
     message = refusal(tmp_path, broken)
     for part in (
-        "class: expected one of sbc, jetson, phone, camera, in_car, got 'sbcs'; did you mean 'sbc'?",
+        "class: expected one of sbc, jetson, phone, camera, in_car, mcu, got 'sbcs'; did you mean 'sbc'?",
         "cpu.clusters[0].cores: expected a whole number above 0, got 0",
         "engines[0].name: expected one of litert, onnx, tflm, got 'litrt'; did you mean 'litert'?",
         "cpu.clusters[1].big: expected true or false, got 'no'",
