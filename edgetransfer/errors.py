@@ -14,6 +14,7 @@
   x EngineError         no engine is installed, or it refuses the model
   x OutputError         the output exists already, or cannot be written
   x CacheError          the feature cache cannot be used
+  x HostError           another machine cannot be reached, or lacks what the work there needs
 
 Messages say which thing, what was expected, what came, and what to do. The command line prints them as
 one line and exits with 1.
@@ -94,3 +95,7 @@ class OutputError(EdgetransferError, OSError):
 
 class CacheError(EdgetransferError):
     """The cache folder cannot be used."""
+
+
+class HostError(EdgetransferError):
+    """Another machine cannot be reached, or lacks what the work there needs."""

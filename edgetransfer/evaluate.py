@@ -106,7 +106,7 @@ def evaluate_bundle(
         raise DataError(f"data set: expected samples in its {split!r} split, got none")
 
     def load() -> Predictor:
-        return Predictor.load(opened, engine=engine, providers=providers)
+        return Predictor.load(opened, engine=engine, providers=providers, threads=1)  # one predictor a worker
 
     logits = _outputs(opened, samples, load, workers or available_cores(), progress)
     manifest = opened.manifest

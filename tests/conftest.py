@@ -26,8 +26,9 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests never read or fill the user's own cache."""
+    """Tests never read or fill the user's own cache and settings."""
     os.environ.setdefault("EDGETRANSFER_CACHE", str(tmp_path_factory.mktemp("cache")))
+    os.environ["EDGETRANSFER_CONFIG"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.errors import BundleError, InputError
-from edgetransfer.profile import cpu_name, profile, resident_bytes
-from edgetransfer.runtime.cores import available_cores
-from edgetransfer.spec.report import ProfileReport
+from edgetransfer.errors import BundleError, InputError, OutputError
+from edgetransfer.profile import best_of, engines_for, profile, resident_bytes, thread_counts
+from edgetransfer.runtime.cores import available_cores, cpu_name
+from edgetransfer.spec.report import Latency, ProfileReport
 
 _spec = importlib.util.spec_from_file_location("tiny_bundle", Path(__file__).parents[0] / "tiny_bundle.py")
 assert _spec is not None
@@ -71,3 +71,70 @@ def test_resident_memory_grows_with_what_is_held():
 def test_the_processor_has_a_name():
     assert cpu_name().strip()
     assert "\n" not in cpu_name()
+
+
+# === The choice of threads ===
+
+
+@pytest.fixture
+def settings(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGETRANSFER_CONFIG", str(tmp_path / "settings"))
+    return tmp_path / "settings" / "threads.json"
+
+
+def latency(threads: int, p50_ms: float) -> Latency:
+    return Latency(threads, 10, p50_ms, p50_ms, p50_ms)
+
+
+def test_the_best_is_the_one_on_fewest_threads_within_five_percent():
+    assert best_of([latency(1, 10), latency(2, 6.2), latency(3, 6.0), latency(4, 8)]).threads == 2
+    assert best_of([latency(1, 10), latency(2, 6.4), latency(3, 6.0), latency(4, 8)]).threads == 3
+    assert best_of([latency(1, 1.0), latency(2, 10)]).threads == 1
+    assert best_of([latency(4, 2.0), latency(2, 2.05), latency(1, 2.09)]).threads == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"),
+    [(1, (1,)), (2, (1, 2)), (4, (1, 2, 3, 4)), (6, (1, 2, 3, 4, 5, 6)), (24, (1, 2, 3, 4, 5, 6, 7, 8, 16, 24)),
+     (64, (1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64))],
+)  # fmt: skip
+def test_each_number_of_threads_is_measured_up_to_eight_and_then_some(cores, counts):
+    assert thread_counts(cores) == counts
+
+
+def test_a_choice_is_measured_in_turns_and_kept(tmp_path, settings):
+    bundle = tiny.make_bundle(tmp_path / "a.bundle")
+    before = {path: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
+    report = profile(bundle, runs=30, choose=True)
+    assert [one.threads for one in report.series] == list(thread_counts(available_cores()))
+    assert {one.runs for one in report.series} == {30}
+    assert report.threads == best_of(report.series).threads
+    assert "now kept in" in report.threads_because
+    (kept,) = json.loads(settings.read_text())["choices"]
+    assert kept["threads"] == report.threads
+    assert kept["model_sha256"] == bundle.manifest.files["model.tflite"].sha256
+    assert {path: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_profile_says_which_threads_are_in_use_and_why(tmp_path, settings):
+    bundle = tiny.make_bundle(tmp_path / "a.bundle")
+    report = profile(bundle, runs=3)
+    assert (report.threads, report.threads_because[:11]) == (1, "the default")
+    assert not settings.exists()
+    chosen = profile(bundle, runs=3, choose=True)
+    again = profile(bundle, runs=3)
+    assert again.threads == chosen.threads
+    assert again.threads_because.startswith("the best of 1")
+    assert again.threads in [one.threads for one in again.series]
+    assert f"threads in use   {again.threads}: " in again.as_text()
+    assert ProfileReport.from_json(json.loads(json.dumps(again.to_json()))) == again
+
+
+def test_a_choice_that_cannot_be_kept_is_refused_before_it_is_measured(tmp_path, settings):
+    settings.parent.write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be kept"):
+        profile(tmp_path / "no.bundle", choose=True)
+
+
+def test_the_engine_of_the_format_is_tried_first(tmp_path):
+    assert engines_for(tiny.make_bundle(tmp_path / "a.bundle"))[0] == "litert"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath, provider_option
 from edgetransfer.cli.progress import Progress, progress
+from edgetransfer.errors import EngineError
 
 if TYPE_CHECKING:
     from edgetransfer.data import Dataset
     from edgetransfer.spec.bundle import Bundle
-    from edgetransfer.spec.report import EvalReport
+    from edgetransfer.spec.report import EvalReport, ProfileReport
 
 _bundle = click.argument("bundle", type=FilePath)
 _engine = click.option("--engine", metavar="NAME", help="An engine's name. [default: that of the bundle's format]")
@@ -113,7 +114,13 @@ def evaluate(
     _emit_evaluation(report, reference, as_json=as_json)
 
 
-@click.command(epilog=console.example("edgetransfer profile waste.bundle"))
+@click.command(
+    epilog=console.example(
+        "edgetransfer profile waste.bundle",
+        "edgetransfer profile waste.bundle --choose",
+        "edgetransfer profile waste.bundle --ssh pi@raspberrypi.local --json",
+    )
+)
 @_bundle
 @_engine
 @provider_option
@@ -121,19 +128,69 @@ def evaluate(
               help="Inferences in each series.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True, metavar="S",
               help="A series ends after that long.")  # fmt: skip
+@click.option("--choose", is_flag=True,
+              help="Measure 1, 2, ... threads, and keep the best for this model and machine in your settings, where "
+              "apps find it.")  # fmt: skip
+@click.option("--ssh", "destination", metavar="[USER@]HOST[:PORT]",
+              help="Verify and measure on that machine. It needs Python 3.10 or newer, no network, and is left as it "
+              "was. May be an alias of ~/.ssh/config.")  # fmt: skip
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="With --ssh: another port than 22.")
+@click.option("--identity", type=FilePath, metavar="FILE", help="With --ssh: the private key to log in with.")
+@click.option("--ssh-option", "ssh_options", multiple=True, metavar="NAME=VALUE",
+              help="With --ssh: an option as ssh -o takes it; may be given several times.")  # fmt: skip
+@click.option("--keep", is_flag=True, help="With --ssh: leave what was copied there, and say where.")
 @console.json_option
+@console.quiet_option
+@click.pass_context
 def profile(
-    bundle: Path, engine: str | None, providers: tuple[str, ...], runs: int, seconds: float, as_json: bool
+    ctx: click.Context, /, bundle: Path, destination: str | None, as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Measure how fast and how large a bundle is here.
 
     Gives the times to load, of the first inference, and p50, p90 and p99 of the next, on one thread and on all;
-    peak memory; and the size of the model file.
+    peak memory; the size of the model file; and how many threads an app gets here. With --ssh all that on another
+    machine, where the bundle is verified first: exits with 1 if it computes something else there.
     """
-    from edgetransfer.profile import profile as run_profile
+    if destination is not None:
+        _profile_on_host(ctx, bundle, destination, as_json=as_json, quiet=quiet, **options)
+    only_with_ssh = {"port": None, "identity": None, "ssh_options": (), "keep": False}
+    if given := [name for name, unset in only_with_ssh.items() if options.pop(name) != unset]:
+        raise click.UsageError(f"--{given[0].rstrip('s').replace('_', '-')}: only with --ssh.")
+    console.emit(_profile_here(bundle, quiet=quiet, **options), as_json=as_json)
 
-    report = run_profile(bundle, engine=engine, providers=providers or None, runs=runs, seconds=seconds)
+
+def _profile_here(
+    bundle: Path, *, engine: str | None, providers: tuple[str, ...], choose: bool, quiet: bool, **options: Any
+) -> ProfileReport:
+    """Return the profile; with --choose on each engine that takes the bundle, the fastest one's."""
+    from edgetransfer.profile import engines_for
+    from edgetransfer.profile import profile as run_profile
+    from edgetransfer.spec.bundle import Bundle
+
+    first, *others = engines_for(Bundle.load(bundle)) if choose and engine is None else (engine,)
+    reports = [run_profile(bundle, engine=first, providers=providers or None, choose=choose, **options)]
+    for other in others:
+        try:
+            reports.append(run_profile(bundle, engine=other, choose=choose, **options))
+        except EngineError as refusal:
+            if not quiet:
+                click.echo(f"note: {console.one_line(str(refusal))}", err=True)
+    best = min(reports, key=lambda report: min(latency.p50_ms for latency in report.series))
+    if best is not reports[0] and not quiet:
+        click.echo(f"note: the fastest engine is {best.engine!r}; apps and commands must name it", err=True)
+    return best
+
+
+def _profile_on_host(
+    ctx: click.Context, bundle: Path, destination: str, *, as_json: bool, quiet: bool, **options: Any
+) -> NoReturn:
+    from edgetransfer.pipeline.remote import RemoteOptions, profile_on_host
+
+    console.interrupted_keeps("nothing is left on the host but what is named above")
+    with progress(quiet=quiet) as watcher:
+        report = profile_on_host(bundle, destination, RemoteOptions(**options), watcher=watcher)
     console.emit(report, as_json=as_json)
+    ctx.exit(0 if report.verified.passed else 1)
 
 
 def _warn_of_other_data(bundle: Bundle, dataset: Dataset, seed: int, watcher: Progress) -> None:

@@ -31,8 +31,8 @@ STANDARD_INPUT = "-"
               help="How many of the likeliest labels to print; --json has them all.")  # fmt: skip
 @click.option("--engine", metavar="NAME", help="An engine's name. [default: that of the bundle's format]")
 @provider_option
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Threads of one inference.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), metavar="N",
+              help="Threads of one inference. [default: what 'profile --choose' kept here, else 1]")  # fmt: skip
 @console.json_option
 @click.pass_context
 def run(
@@ -42,7 +42,7 @@ def run(
     top: int,
     engine: str | None,
     providers: tuple[str, ...],
-    threads: int,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Say what is in images.

@@ -175,7 +175,7 @@ def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:
     some = sorted(dataset.split("val") or dataset.split("train"), key=lambda sample: sample.sha256)[:OUTPUT_PHOTOS]
     if not some:
         return None
-    with Predictor.load(bundle, providers=()) as predictor:
+    with Predictor.load(bundle, providers=(), threads=1) as predictor:
         spec = bundle.manifest.preprocess
         return np.concatenate([predictor.run(prepare(read_image(sample.path), spec)) for sample in some])
 

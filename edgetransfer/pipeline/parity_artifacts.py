@@ -169,7 +169,7 @@ class BundleArtifact:
         self._bundle = bundle
         self._providers = providers if manifest.format == "onnx" else None
         self._idle: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
-        predictor = Predictor.load(bundle, providers=self._providers)
+        predictor = Predictor.load(bundle, providers=self._providers, threads=1)
         self._idle.put(predictor)
         engine = predictor.engine
         self.about = About(
@@ -209,7 +209,7 @@ class BundleArtifact:
         try:
             predictor = self._idle.get_nowait()
         except queue.Empty:
-            predictor = Predictor.load(self._bundle, providers=self._providers)
+            predictor = Predictor.load(self._bundle, providers=self._providers, threads=1)
         try:
             stored: NDArray[Any] = predictor.run(pixels)[0]
             return stored

@@ -15,6 +15,7 @@ from edgetransfer.errors import BundleError, EngineError, InputError
 from edgetransfer.runtime.decoders import get_decoder
 from edgetransfer.runtime.engines import Engine, Kernels, open_engine
 from edgetransfer.runtime.image import prepare
+from edgetransfer.runtime.threads import threads_for
 from edgetransfer.spec.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Predictor:
         path: str | os.PathLike[str] | Bundle,
         *,
         engine: str | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         kernels: Kernels = "default",
         providers: Sequence[str] | None = None,
     ) -> Predictor:
@@ -60,7 +61,8 @@ class Predictor:
         Args:
             path: the bundle's folder, or the opened bundle.
             engine: an engine's name; None takes that of the bundle's format.
-            threads: how many threads one inference may use. More can be slower: `edgetransfer profile` tells.
+            threads: how many threads one inference may use. None takes what `edgetransfer profile --choose` measured
+                and kept here for this model, engine and processor, else 1, for more can be slower.
             kernels: "reference" computes with the engine's plain kernels, slowly.
             providers: what computes, for ONNX Runtime, in order: "tensorrt", "cuda", "cpu" and the like. None takes
                 those that the bundle was built for; one that is not here is an error, never replaced.
@@ -73,6 +75,10 @@ class Predictor:
         bundle.check_model()
         model = bundle.manifest.model
         name = engine or ENGINE_OF_FORMAT[bundle.manifest.format]
+        chosen = model.providers if providers is None else tuple(providers)
+        if threads is None:
+            known = bundle.manifest.files[model.file].sha256
+            threads = 1 if kernels == "reference" else threads_for(known, name, chosen)[0]
         return cls(
             bundle,
             open_engine(
@@ -80,7 +86,7 @@ class Predictor:
                 f"{bundle.folder}/{model.file}",
                 threads=threads,
                 kernels=kernels,
-                providers=model.providers if providers is None else providers,
+                providers=chosen,
             ),
         )
 

@@ -53,6 +53,9 @@ _PROFILE_SHAPE = {
     "kernels": str,
     "versions": {"*": str},
     "cpu": str,
+    "threads": int,
+    "threads_because": str,
+    "series": [_LATENCY],
 }
 
 
@@ -244,6 +247,8 @@ class ProfileReport:
         engine: engine name, with `engine_version` and `kernels`.
         versions: Python, numpy and the operating system.
         cpu: what the machine calls its processor.
+        threads: how many an app gets here that asks for no number, and in `threads_because` why.
+        series: latencies by number of threads, all that were measured.
     """
 
     bundle: str
@@ -259,23 +264,33 @@ class ProfileReport:
     kernels: str
     versions: Mapping[str, str]
     cpu: str
+    threads: int = 1
+    threads_because: str = "the default"
+    series: tuple[Latency, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         latencies = {"one_thread": _plain(self.one_thread), "all_threads": _plain(self.all_threads)}
-        return {"report": "profile"} | _plain(self) | latencies | {"versions": dict(self.versions)}
+        lists = {"versions": dict(self.versions), "series": [_plain(latency) for latency in self.series]}
+        return {"report": "profile"} | _plain(self) | latencies | lists
 
     @classmethod
     def from_json(cls, data: Any) -> ProfileReport:
-        """Return the report that `to_json` described; InputError names what is wrong with it."""
+        """Return the report that `to_json` described; InputError names what is wrong with it.
+
+        What `profile --ssh` puts beside it, the host and what verify said there, is passed over.
+        """
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if name not in ("host", "verify")}
         _check(data, _PROFILE_SHAPE, "profile")
-        latencies = {name: Latency(**data[name]) for name in ("one_thread", "all_threads")}
+        latencies: dict[str, Any] = {name: Latency(**data[name]) for name in ("one_thread", "all_threads")}
+        latencies["series"] = tuple(Latency(**latency) for latency in data["series"])
         return cls(**{name: data[name] for name in cls.__slots__} | latencies)
 
     def as_text(self) -> str:
         """Return the report as aligned plain text."""
         rows = [["threads", "p50 ms", "p90 ms", "p99 ms", "runs"]]
-        for latency in (self.one_thread, self.all_threads):
+        for latency in self.series or (self.one_thread, self.all_threads):
             times = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
             rows.append([str(latency.threads), *(f"{time:.3f}" for time in times), str(latency.runs)])
         facts = [
@@ -285,6 +300,7 @@ class ProfileReport:
             ["model file", f"{self.model_bytes / 1e6:.2f} MB"],
             ["engine", f"{self.engine} {self.engine_version} ({self.kernels})"],
             ["processor", self.cpu],
+            ["threads in use", f"{self.threads}: {self.threads_because}"],
             ["versions", ", ".join(f"{name} {version}" for name, version in sorted(self.versions.items()))],
         ]
         return "\n".join([f"{self.bundle}  {self.sha256[:12]}", *_table(facts, left=2), "", *_table(rows)])

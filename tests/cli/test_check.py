@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -90,3 +92,38 @@ def test_profile_gives_one_document(call, document, bundle):
     report = ProfileReport.from_json(document(call("profile", bundle, "--runs", 5, "--seconds", 1, "--json")))
     assert report.one_thread.runs == 5
     assert report.model_bytes == (bundle / "model.tflite").stat().st_size
+
+
+def test_profile_keeps_a_choice_of_threads_and_run_takes_it(call, document, bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGETRANSFER_CONFIG", str(tmp_path))
+    chosen = document(call("profile", bundle, "--choose", "--runs", 5, "--seconds", 1, "--json"))
+    assert (tmp_path / "threads.json").is_file()
+    again = document(call("profile", bundle, "--runs", 5, "--seconds", 1, "--json"))
+    assert again["threads"] == chosen["threads"]
+    assert str(tmp_path) in again["threads_because"]
+
+
+@pytest.mark.parametrize("options", [["--port", 22], ["--identity", "k"], ["--keep"], ["--ssh-option", "A=b"]])
+def test_what_is_for_another_machine_needs_one(call, bundle, options):
+    result = call("profile", bundle, *options)
+    assert result.exit_code == 2
+    assert f"{options[0]}: only with --ssh" in result.stderr
+
+
+@pytest.mark.parametrize("destination", ["-oProxyCommand=touch x", "pi@-oProxyCommand=x", "pi@h;ls"])
+def test_a_destination_that_could_be_an_option_is_one_line(call, bundle, destination):
+    result = call("profile", bundle, f"--ssh={destination}")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: --ssh ")
+
+
+def test_profile_here_imports_nothing_of_what_measures_elsewhere(bundle):
+    code = (
+        "import sys\nfrom edgetransfer.cli.main import main\n"
+        f"sys.argv = ['edgetransfer', 'profile', {str(bundle)!r}, '--runs', '3']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "loaded = {'edgetransfer.pipeline', 'keras', 'tensorflow', 'onnx'} & set(sys.modules)\n"
+        "sys.stdout.write(f'\\n{sorted(loaded)}')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -83,6 +83,17 @@ def open_engine(
     return cast(Engine, module.open_model(model, threads=threads, kernels=kernels, providers=tuple(providers)))
 
 
+def engine_version(name: str) -> str:
+    """Return the version of the vendor's package of the engine `name`, "" if its file does not tell before it is open.
+
+    Raises:
+        UnknownNameError: no such engine.
+        EngineError: its package is not installed (says what to install).
+    """
+    module: Any = _module(name)
+    return str(module.installed_version()) if hasattr(module, "installed_version") else ""
+
+
 def _module(name: str) -> ModuleType:
     try:
         if name.isidentifier() and importlib.util.find_spec(f"{__name__}.{name}"):

@@ -34,7 +34,7 @@ def open_model(model: str | os.PathLike[str] | bytes, *, threads: int, kernels: 
     """
     if _DISTRIBUTION == "tflite-runtime" and int(np.__version__.split(".")[0]) >= 2:
         raise EngineError(
-            f"engine 'litert': tflite-runtime {_version()} needs numpy below 2, got "
+            f"engine 'litert': tflite-runtime {installed_version()} needs numpy below 2, got "
             f'{np.__version__}: pip install "numpy<2" or, better, pip install "edgetransfer[litert]"'
         )
     return _LiteRT(model, threads=threads, kernels=kernels)
@@ -64,7 +64,7 @@ class _LiteRT:
     @property
     def version(self) -> str:
         """The version of the package; read on demand, for it takes some milliseconds."""
-        return _version()
+        return installed_version()
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return the stored output of `x`, a new array."""
@@ -81,7 +81,8 @@ class _LiteRT:
         self._interpreter = self._set = self._invoke = self._get = None
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Return the version of the package that is used here."""
     from importlib import metadata  # here, for it takes longer to import than LiteRT itself
 
     return metadata.version(_DISTRIBUTION)

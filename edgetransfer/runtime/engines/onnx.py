@@ -35,6 +35,11 @@ def available_providers() -> tuple[str, ...]:
     return tuple(_short(name) for name in ort.get_available_providers())
 
 
+def installed_version() -> str:
+    """Return the version of onnxruntime."""
+    return str(ort.__version__)
+
+
 def open_model(
     model: str | os.PathLike[str] | bytes, *, threads: int, kernels: Kernels, providers: Sequence[str] = ()
 ) -> Engine:
@@ -74,7 +79,7 @@ class _OnnxRuntime:
     @property
     def version(self) -> str:
         """The version of onnxruntime."""
-        return str(ort.__version__)
+        return installed_version()
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return the output of `x`, a new array."""

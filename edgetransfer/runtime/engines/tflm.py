@@ -28,6 +28,13 @@ _CHILD_SECONDS = 300  # MobileNetV2 1.0 at 224 pixels takes about one
 _USED = re.compile(r"Arena allocation total (\d+) bytes")
 
 
+def installed_version() -> str:
+    """Return the version of the package."""
+    from importlib import metadata
+
+    return metadata.version("tflite-micro")
+
+
 def open_model(model: str | os.PathLike[str] | bytes, *, threads: int, kernels: Kernels) -> Engine:
     """Return TensorFlow Lite Micro with `model` loaded into an arena of the size it needs.
 
@@ -63,9 +70,7 @@ class _Micro:
     @property
     def version(self) -> str:
         """The version of the package; read on demand, for it takes some milliseconds."""
-        from importlib import metadata
-
-        return metadata.version("tflite-micro")
+        return installed_version()
 
     def run(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return the stored output of `x`, a new array."""
