@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -114,6 +115,38 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
     else:
         click.echo("\n".join(line for file, problems in found.items() for line in _verdict(file, problems)))
     ctx.exit(0 if passed else 1)
+
+
+@devices.command(
+    "calibrate",
+    epilog=console.example(
+        "edgetransfer devices calibrate --output my_board.toml",
+        "edgetransfer devices calibrate --device raspberry_pi_4 --threads 1 --threads 4 --output my_pi.toml",
+        "edgetransfer plan --device ./my_board.toml",
+    ),
+)
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Device file to write; its name without .toml becomes the slug.")  # fmt: skip
+@click.option("--device", metavar="NAME", help="Take all other facts from this device; else from what this machine says of itself.")
+@click.option("--threads", multiple=True, type=click.IntRange(1), metavar="N",
+              help="Measure with so many threads; can be repeated. [default: 1 and all cores]")  # fmt: skip
+@console.quiet_option
+@console.json_option
+def calibrate_device(
+    output: Path, device: str | None, threads: tuple[int, ...], quiet: bool, as_json: bool
+) -> None:
+    """Measure this machine's speed, and write it as a device file.
+
+    Times some 250 small graphs of single ops with LiteRT, fits coefficients to them, and tests those on ten small
+    networks. What latency is predicted from them is then validated for this very device. Takes a minute or two for
+    each count of threads; let nothing else run meanwhile. Needs the extra 'train'.
+    """
+    from edgetransfer.cli.progress import Progress
+    from edgetransfer.pipeline.calibrate import calibrate_here
+
+    with Progress(quiet=quiet or as_json) as watcher:
+        report = calibrate_here(output, base=device, threads=threads, watcher=watcher)
+    console.emit(report, as_json=as_json)
 
 
 def _must_be_known(kind: str, name: str | None, known: Collection[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer import registry
+from edgetransfer.estimate.op import Op
 from edgetransfer.models.trained import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
@@ -121,6 +122,9 @@ class Exporter(Protocol):
 
     def survey(self, model: bytes) -> tuple[OpFact, ...]:
         """Return the ops of `model` as its engine runs them, in order."""
+
+    def costs(self, model: bytes) -> tuple[Op, ...]:
+        """Return what each op of `model` costs, in order, without those that cost nothing."""
 
 
 def get_exporter(format: str) -> Exporter:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgetransfer.errors import ExportError
 from edgetransfer.export import Card, OpFact
+from edgetransfer.export._litert_costs import costs
 from edgetransfer.export._litert_graft import graft
 from edgetransfer.export._litert_metadata import add_metadata
 from edgetransfer.export._litert_metadata import read_labels as labels
@@ -31,6 +32,7 @@ __all__ = [
     "carry_out",
     "check_builtin_ops",
     "convert",
+    "costs",
     "finish",
     "graft",
     "head_alone",

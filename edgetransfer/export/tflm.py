@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgetransfer.errors import EngineError, ExportError, RecipeError
 from edgetransfer.export import litert
 from edgetransfer.export._tflm_source import Facts, header, source
-from edgetransfer.export.litert import calibrate, convert, finish, head_alone, labels, step, survey
+from edgetransfer.export.litert import calibrate, convert, costs, finish, head_alone, labels, step, survey
 from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.quantize.support import why_not
@@ -41,6 +41,7 @@ __all__ = [
     "carry_out",
     "checked",
     "convert",
+    "costs",
     "extra_files",
     "finish",
     "graft",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.errors import DeviceError, UnknownNameError
 from edgetransfer.spec.device_file import MICROCONTROLLERS, device_file_problems, parse_device_file
 from edgetransfer.spec.device_text import device_as_text
+from edgetransfer.spec.latency import Speed
 
 if TYPE_CHECKING:  # its home differs between Python 3.10 and 3.11
     from importlib.resources.abc import Traversable
@@ -131,7 +132,7 @@ class Device:
 
     `bandwidth_gbs` is what its maker says that the memory transfers, in 10**9 bytes a second. `threads`,
     `max_model_bytes` and `max_latency_ms` are advice, not facts; `advice` says why. `sources` covers the groups soc,
-    cpu, memory and system, as (group, source) pairs.
+    cpu, memory and system, as (group, source) pairs. `speeds` are what latency is predicted from.
     """
 
     slug: str
@@ -153,6 +154,7 @@ class Device:
     notes: tuple[str, ...]
     sources: tuple[tuple[str, Source], ...]
     bandwidth_gbs: float | None = None
+    speeds: tuple[Speed, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -265,6 +267,7 @@ def _device(data: dict[str, Any]) -> Device:
         notes=tuple(data.get("notes", ())),
         sources=tuple((group, source) for group in groups if group in data for source in _sources(data[group])),
         bandwidth_gbs=data.get("memory", {}).get("bandwidth_gbs"),
+        speeds=tuple(Speed(**item) for item in data.get("speed", ())),
     )
 
 

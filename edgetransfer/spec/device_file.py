@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetransfer.errors import DeviceError
+from edgetransfer.spec.latency import BASES
 from edgetransfer.spec.recipe import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -66,12 +67,14 @@ def _matching(pattern: str) -> Callable[[Any], bool]:
 _TEXT = _Leaf("text that is not empty", _is_text)
 _COUNT = _Leaf("a whole number above 0", _is_count)
 _NUMBER = _Leaf("a number above 0", _is_number)
+_COUNT_OR_NONE = _Leaf("a whole number from 0", lambda value: value == 0 or _is_count(value))
+_SHARE = _Leaf("a number from 0", lambda value: value == 0 or _is_number(value))
 _YES = _Leaf("true or false", lambda value: isinstance(value, bool))
 _SLUG = _Leaf("lower-case letters, digits and _", _matching(r"[a-z0-9][a-z0-9_]*"))
 _DAY = _Leaf("a date such as 2026-11-24", _is_day)
 _WORD = _Leaf("one word of lower-case letters, digits and _, such as edgetpu", _SLUG.fits)
 _OP = _Leaf("a LiteRT op such as CONV_2D", _matching(r"[A-Z][A-Z0-9_]*"))
-_PLACE = _Leaf("an https:// address", _matching(r"https://\S+"))
+_PLACE = _Leaf("an https:// address, or the device's own file:///", _matching(r"(https://|file:///)\S+"))
 _PYTHON = _Leaf("a Python version such as '3.11'", _matching(r"3\.\d{1,2}"))
 
 
@@ -133,6 +136,20 @@ _SHAPE: dict[str, Any] = {
             "float_ms": _NUMBER,
             "int8_ms": _NUMBER,
             "sources": _SOURCES,
+        },
+    ],
+    "speed?": [
+        {
+            "runtime": _TEXT,
+            "threads": _COUNT,
+            "basis": _OneOf(BASES),
+            "rows": _COUNT,
+            "models": _COUNT_OR_NONE,
+            "error_median": _SHARE,
+            "error_p90": _SHARE,
+            "low": _NUMBER,
+            "high": _NUMBER,
+            "ms": {"*": _SHARE},
         },
     ],
     "advice?": {"threads?": _COUNT, "max_model_bytes?": _COUNT, "max_latency_ms?": _NUMBER, "why": _TEXT},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgetransfer.spec.device import Accelerator, CpuCluster, Device, EngineSupport, Measurement, Source
+    from edgetransfer.spec.latency import Speed
 
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
@@ -42,6 +43,7 @@ def _facts(device: Device) -> list[tuple[str, str]]:
     for item in device.accelerators:
         facts += _accelerator_facts(item)
     facts += [("measured", _measurement_text(item)) for item in device.measurements]
+    facts += [("speed", _speed_text(speed)) for speed in device.speeds]
     facts.append(("threads", f"{device.threads} of {device.cores} cores"))
     facts.append(("budget", f"{device.max_model_bytes / 1e6:g} MB for the model file{_target(device)}"))
     return facts + ([("why", device.advice)] if device.advice else [])
@@ -83,3 +85,15 @@ def _measurement_text(item: Measurement) -> str:
     count = "1 thread" if item.threads == 1 else f"{item.threads} threads"
     pair = f"floats {item.float_ms:g} ms, int8 {item.int8_ms:g} ms ({item.int8_speedup:.1f} x)"
     return f"{item.model}, {item.software}, {count}: {pair}"
+
+
+def _speed_text(speed: Speed) -> str:
+    threads = "1 thread" if speed.threads == 1 else f"{speed.threads} threads"
+    figures = "measured there" if speed.basis == "measured" else "fitted to public figures"
+    tested = (
+        f"{speed.models} networks left out: median error {speed.error_median:.0%}, nine of ten below "
+        f"{speed.error_p90:.0%}"
+        if speed.models
+        else "tested on no network"
+    )
+    return f"of {speed.runtime} with {threads}, {figures} ({speed.rows}); {tested}"

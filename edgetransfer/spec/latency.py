@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+BASES = ("measured", "public")
+"""Where coefficients come from; see `Speed.basis`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Coefficients of one runtime with so many threads on a device, and how far they can be trusted.

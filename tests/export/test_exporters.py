@@ -110,3 +110,20 @@ def test_the_survey_finds_integers_throughout_and_counts_the_work(made, head):
     convolutions = 256 * (8 * 27 + 8 * 9 + 8 * 8 + 24 * 8)  # stem, depthwise, project, last on 16 x 16 places
     for graph in (deployed, plain):
         assert sum(op.macs for op in exporter.survey(graph) if "conv" in op.kind.lower()) == convolutions
+
+
+def test_costs_are_those_of_the_graph_in_every_precision(made, head):
+    exporter, _, floats, deployed, features = made
+    plain = exporter.carry_out(floats, RECIPES["float32"], PIXELS)
+    for graph, precision in ((exporter.graft(deployed, head, features), "int8"), (plain, "float32")):
+        ops = exporter.costs(graph)
+        work = [op for op in ops if op.kind in ("conv", "depthwise") and op.written >= 256]
+        assert [(op.kind, op.macs, op.weights, op.taps, op.stride) for op in work] == [
+            ("conv", 256 * 8 * 27, 8 * 27, 9, 2),
+            ("depthwise", 256 * 8 * 9, 8 * 9, 9, 1),
+            ("conv", 256 * 8 * 8, 8 * 8, 1, 1),
+            ("conv", 256 * 24 * 8, 24 * 8, 1, 1),
+        ]
+        assert {op.precision for op in work} == {precision}
+        assert [(op.channels_in, op.channels_out) for op in work] == [(3, 8), (8, 8), (8, 8), (8, 24)]
+        assert [op.read for op in ops if op.kind == "reduce"] == [256 * 24]

@@ -1,0 +1,110 @@
+"""Measures a device's speed where it stands: small graphs are timed, and coefficients fitted to them.
+
+The fit never sees a network. Small networks, timed in the same way, say how far predictions from the coefficients can
+be trusted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgetransfer.errors import InputError
+from edgetransfer.estimate.latency import RUNTIMES, total_ms
+from edgetransfer.estimate.terms import terms_of
+from edgetransfer.export import get_exporter
+from edgetransfer.pipeline.probe_graphs import NETWORKS, PRECISIONS, network_graph, probe_graph, probes
+from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.latency import Speed
+
+ENGINE = "litert"
+
+_WARM_UP = 3
+_LEAST_RUNS, _MOST_RUNS = 7, 200
+_SECONDS = 0.2  # of measuring for one graph; two minutes in all for one count of threads on a Raspberry Pi 4
+_LEAST_SLACK = 0.1  # no interval is narrower: networks differ more than the few that were tried
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A graph that was timed: median milliseconds of one call, and its terms."""
+
+    name: str
+    ms: float
+    terms: Mapping[str, float]
+
+
+def calibrate(threads: int, *, progress: Callable[[int, int], None] | None = None) -> Speed:
+    """Return this machine's coefficients for LiteRT with so many `threads`.
+
+    Takes a minute or two; whatever else runs meanwhile is in the figures.
+
+    Args:
+        threads: Of the CPU.
+        progress: Called with (done, total) graphs.
+
+    Raises:
+        InputError: `threads` is below 1.
+        EngineError: the engine is not installed.
+    """
+    if threads < 1:
+        raise InputError(f"calibrate: expected at least 1 thread, got {threads}")
+    graphs = [(probe.name, probe_graph(probe)) for precision in PRECISIONS for probe in probes(precision)]
+    singles = len(graphs)
+    graphs += [(f"{name} {kind}", network_graph(name, kind)) for kind in PRECISIONS for name in NETWORKS]
+    found = []
+    for done, (name, graph) in enumerate(graphs):
+        terms = terms_of(get_exporter("litert").costs(graph))
+        found.append(Timed(name, time_graph(graph, threads), terms))
+        if progress is not None:
+            progress(done + 1, len(graphs))
+    return fit(found[:singles], found[singles:], threads)
+
+
+def time_graph(graph: bytes, threads: int) -> float:
+    """Return the median milliseconds of one call of `graph`."""
+    engine = open_engine(ENGINE, graph, threads=threads)
+    x = np.zeros(engine.input.shape, engine.input.dtype)
+    for _ in range(_WARM_UP):
+        engine.run(x)
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < _LEAST_RUNS or (time.perf_counter() - began < _SECONDS and len(times) < _MOST_RUNS):
+        started = time.perf_counter()
+        engine.run(x)
+        times.append(1e3 * (time.perf_counter() - started))
+    engine.close()
+    return statistics.median(times)
+
+
+def fit(singles: Sequence[Timed], networks: Sequence[Timed], threads: int) -> Speed:
+    """Return the coefficients that fit `singles` best, tested on `networks`.
+
+    Least squares of the relative errors, with no coefficient below zero: nothing takes less than no time (Lawson and
+    Hanson's algorithm).
+    """
+    from scipy.optimize import nnls
+
+    names = sorted({term for one in singles for term in one.terms})
+    work = np.array([[one.terms.get(term, 0.0) for term in names] for one in singles])
+    times = np.array([one.ms for one in singles])
+    found, _ = nnls(work / times[:, None], np.ones(len(times)))
+    ms = dict(zip(names, (float(value) for value in found), strict=True))
+    ratios = np.array([one.ms / total_ms(one.terms, ms)[0] for one in networks])
+    errors = np.abs(1 / ratios - 1)
+    return Speed(
+        runtime=RUNTIMES[ENGINE],
+        threads=threads,
+        ms=ms,
+        basis="measured",
+        rows=len(singles),
+        models=len(networks),
+        error_median=float(np.median(errors)),
+        error_p90=float(np.percentile(errors, 90)),
+        low=min(float(ratios.min()), 1 - _LEAST_SLACK),
+        high=max(float(ratios.max()), 1 + _LEAST_SLACK),
+    )
