@@ -127,24 +127,30 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
 )
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Device file to write; its name without .toml becomes the slug.")  # fmt: skip
-@click.option("--device", metavar="NAME", help="Take all other facts from this device; else from what this machine says of itself.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Take all other facts from this device; else from what this machine says of itself.",
+)
 @click.option("--threads", multiple=True, type=click.IntRange(1), metavar="N",
               help="Measure with so many threads; can be repeated. [default: 1 and all cores]")  # fmt: skip
 @console.quiet_option
 @console.json_option
-def calibrate_device(
-    output: Path, device: str | None, threads: tuple[int, ...], quiet: bool, as_json: bool
-) -> None:
+def calibrate_device(output: Path, device: str | None, threads: tuple[int, ...], quiet: bool, as_json: bool) -> None:
     """Measure this machine's speed, and write it as a device file.
 
     Times some 250 small graphs of single ops with LiteRT, fits coefficients to them, and tests those on ten small
     networks. What latency is predicted from them is then validated for this very device. Takes a minute or two for
     each count of threads; let nothing else run meanwhile. Needs the extra 'train'.
     """
-    from edgetransfer.cli.progress import Progress
+    from edgetransfer.cli import extras
+    from edgetransfer.cli.progress import progress
+
+    extras.require("train")
     from edgetransfer.pipeline.calibrate import calibrate_here
 
-    with Progress(quiet=quiet or as_json) as watcher:
+    console.interrupted_keeps("nothing was written")
+    with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         report = calibrate_here(output, base=device, threads=threads, watcher=watcher)
     console.emit(report, as_json=as_json)
 

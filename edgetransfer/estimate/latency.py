@@ -99,12 +99,16 @@ def total_ms(terms: Mapping[str, float], ms: Mapping[str, float]) -> tuple[float
 
 
 def _words(speed: Speed, runtime: str) -> str:
-    figures = "measured on the device" if speed.basis == "measured" else f"{speed.rows} public figures"
+    measured = speed.basis == "measured"
     if speed.runtime != runtime:
+        figures = "figures measured there" if measured else f"{speed.rows} public figures"
         return f"unvalidated for {runtime}: from {figures} with {speed.runtime}"
     if speed.models == 0:
-        return f"unvalidated: from {speed.rows} single ops {figures}"
+        return f"unvalidated: from {speed.rows} figures that no network was compared with"
+    error = f"median error {100 * speed.error_median:.0f} %"
+    if measured:
+        return f"validated for {runtime}: measured there, and tested on {speed.models} networks, {error}"
     return (
-        f"validated for {speed.runtime} on {figures} of {speed.models} networks, each left out in turn: median error "
-        f"{100 * speed.error_median:.0f} %"
+        f"validated for {runtime}: from {speed.rows} public figures of {speed.models} networks, each left out in turn, "
+        f"{error}"
     )

@@ -6,10 +6,13 @@ be trusted.
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +20,18 @@ from edgetransfer.errors import InputError
 from edgetransfer.estimate.latency import RUNTIMES, total_ms
 from edgetransfer.estimate.terms import terms_of
 from edgetransfer.export import get_exporter
+from edgetransfer.pipeline.device_here import describe_here, with_speeds
+from edgetransfer.pipeline.options import Silent, Watcher
 from edgetransfer.pipeline.probe_graphs import NETWORKS, PRECISIONS, network_graph, probe_graph, probes
+from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.atomic import write_atomically
+from edgetransfer.spec.device import device_file_text
+from edgetransfer.spec.device_file import SLUG
 from edgetransfer.spec.latency import Speed
 
 ENGINE = "litert"
+PACKAGE = "ai-edge-litert"
 
 _WARM_UP = 3
 _LEAST_RUNS, _MOST_RUNS = 7, 200
@@ -36,6 +46,63 @@ class Timed:
     name: str
     ms: float
     terms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """What was measured, and the device file that has it now."""
+
+    file: Path
+    speeds: tuple[Speed, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {"file": str(self.file), "speeds": [speed.to_json() for speed in self.speeds]}
+
+    def as_text(self) -> str:
+        """Return the report for people."""
+        rows = []
+        for speed in self.speeds:
+            threads = "1 thread: " if speed.threads == 1 else f"{speed.threads} threads:"
+            rows.append(
+                f"{speed.runtime}, {threads} {speed.models} networks that the fit did not see are predicted within "
+                f"{speed.error_median:.0%} (median) and {speed.error_p90:.0%} (nine of ten)"
+            )
+        return "\n".join(
+            [*rows, f"device file: {self.file}", "", f"next:  edgetransfer plan --device {_shown(self.file)}"]
+        )
+
+
+def calibrate_here(
+    output: Path, *, base: str | None = None, threads: Sequence[int] = (), watcher: Watcher | None = None
+) -> CalibrationReport:
+    """Measure this machine and write it as the device file `output`; an old one there is replaced at the very end.
+
+    Args:
+        output: Ends in .toml.
+        base: Slug or file of a device whose other facts are taken; None describes this machine.
+        threads: Counts to measure with; empty takes 1 and all cores.
+        watcher: Told how far the work is.
+
+    Raises:
+        InputError: `output` does not end in .toml, is named as no slug can be, or `threads` has a count below 1.
+        UnknownNameError: no device is called `base`.
+        DeviceError: the base is malformed, or this machine is none that device files know.
+        EngineError: LiteRT is not installed.
+    """
+    slug = output.name.removesuffix(".toml")
+    if output.suffix != ".toml" or not re.fullmatch(SLUG, slug):
+        raise InputError(
+            f"--output {output}: expected a name such as my_board.toml, of lower-case letters, digits and _"
+        )
+    text = describe_here(slug, PACKAGE) if base is None else device_file_text(base)
+    watcher = watcher or Silent()
+    speeds = []
+    for count in sorted(set(threads)) or sorted({1, available_cores()}):
+        watcher.stage(f"timing small graphs ({count} thread{'s' if count > 1 else ''})")
+        speeds.append(calibrate(count, progress=watcher.step))
+    write_atomically(output, with_speeds(text, speeds, slug).encode())
+    return CalibrationReport(output, tuple(speeds))
 
 
 def calibrate(threads: int, *, progress: Callable[[int, int], None] | None = None) -> Speed:
@@ -108,3 +175,7 @@ def fit(singles: Sequence[Timed], networks: Sequence[Timed], threads: int) -> Sp
         low=min(float(ratios.min()), 1 - _LEAST_SLACK),
         high=max(float(ratios.max()), 1 + _LEAST_SLACK),
     )
+
+
+def _shown(file: Path) -> str:
+    return str(file) if "/" in str(file) else f"./{file}"

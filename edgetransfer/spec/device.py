@@ -204,14 +204,20 @@ def load_device(slug_or_path: str | Path) -> Device:
         UnknownNameError: no device of that slug ships; says which is near.
         DeviceError: the file is missing, or malformed: every problem is named.
     """
-    text = str(slug_or_path)
-    if isinstance(slug_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
-        path = Path(slug_or_path)
-        return _read(path, stem=path.name.removesuffix(".toml"), where=text)
-    names = device_names()
-    if text not in names:
-        raise UnknownNameError("device", text, names, hint="A file of your own: give its path, ending in .toml.")
-    return _read(_folder() / f"{text}.toml", stem=text, where=f"{text}.toml")
+    file = _found(slug_or_path)
+    where = str(slug_or_path) if isinstance(file, Path) and file == Path(slug_or_path) else file.name
+    return _device(parse_device_file(_content(file, where), stem=file.name.removesuffix(".toml"), where=where))
+
+
+def device_file_text(slug_or_path: str | Path) -> str:
+    """Return the device file that `load_device` would read, as it stands.
+
+    Raises:
+        UnknownNameError: no device of that slug ships.
+        DeviceError: the file is missing or malformed.
+    """
+    load_device(slug_or_path)
+    return _content(_found(slug_or_path), str(slug_or_path)).decode()
 
 
 def check_device(path: str | Path) -> list[str]:
@@ -230,8 +236,14 @@ def _folder() -> Traversable:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "devices"
 
 
-def _read(file: Path | Traversable, *, stem: str, where: str) -> Device:
-    return _device(parse_device_file(_content(file, where), stem=stem, where=where))
+def _found(slug_or_path: str | Path) -> Path | Traversable:
+    text = str(slug_or_path)
+    if isinstance(slug_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
+        return Path(slug_or_path)
+    names = device_names()
+    if text not in names:
+        raise UnknownNameError("device", text, names, hint="A file of your own: give its path, ending in .toml.")
+    return _folder() / f"{text}.toml"
 
 
 def _content(file: Path | Traversable, where: str) -> bytes:

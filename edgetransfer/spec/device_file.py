@@ -24,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+SLUG = r"[a-z0-9][a-z0-9_]*"
+"""Pattern of a device's name."""
 SCHEMA = 1
 """The newest device schema that this version reads."""
 CLASSES = ("sbc", "jetson", "phone", "camera", "in_car", "mcu")
@@ -70,7 +72,7 @@ _NUMBER = _Leaf("a number above 0", _is_number)
 _COUNT_OR_NONE = _Leaf("a whole number from 0", lambda value: value == 0 or _is_count(value))
 _SHARE = _Leaf("a number from 0", lambda value: value == 0 or _is_number(value))
 _YES = _Leaf("true or false", lambda value: isinstance(value, bool))
-_SLUG = _Leaf("lower-case letters, digits and _", _matching(r"[a-z0-9][a-z0-9_]*"))
+_SLUG = _Leaf("lower-case letters, digits and _", _matching(SLUG))
 _DAY = _Leaf("a date such as 2026-11-24", _is_day)
 _WORD = _Leaf("one word of lower-case letters, digits and _, such as edgetpu", _SLUG.fits)
 _OP = _Leaf("a LiteRT op such as CONV_2D", _matching(r"[A-Z][A-Z0-9_]*"))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-
 BASES = ("measured", "public")
 """Where coefficients come from; see `Speed.basis`."""
 
