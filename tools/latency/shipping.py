@@ -1,0 +1,108 @@
+"""Puts fitted coefficients into the device files, and the figures that they rest on beside them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgetransfer.pipeline.device_here import with_speeds
+from edgetransfer.spec.latency import Speed
+from latency.figures import Figure, write_figures
+from latency.fit import Fit, LeftOut, fit, tied
+
+SLUGS = {
+    "Raspberry Pi Zero 2 W Broadcom BCM2710A1": ("raspberry_pi_zero_2w", "sbc"),
+    "Raspberry Pi 3 Model B+ Broadcom BCM2837B0": ("raspberry_pi_3b_plus", "sbc"),
+    "Raspberry Pi 3B+": ("raspberry_pi_3b_plus", "sbc"),
+    "Raspberry Pi 4": ("raspberry_pi_4", "sbc"),
+    "Raspberry Pi 4 Model B Broadcom BCM2711B0": ("raspberry_pi_4", "sbc"),
+    "Raspberry Pi 4B": ("raspberry_pi_4", "sbc"),
+    "Raspberry Pi 5 Broadcom BCM2712": ("raspberry_pi_5", "sbc"),
+    "NVIDIA Jetson Nano": ("jetson_nano", "jetson"),
+    "NVIDIA Jetson Orin Nano": ("jetson_orin_nano", "jetson"),
+    "NVIDIA Jetson AGX Orin": ("jetson_agx_orin", "jetson"),
+    "Rockchip RK3588": ("rockchip_rk3588", "camera"),
+    "Toybrick RV1126": ("rockchip_rv1126", "camera"),
+    "Qualcomm SM8550-AB Snapdragon 8 Gen 2": ("galaxy_s23", "phone"),
+    "Coral Dev Board CPU": ("coral_dev_board", "sbc"),
+}
+"""Slug and class of the devices of public tables that have a file; one chip in two devices counts for both."""
+
+ALSO = {
+    "raspberry_pi_4": ("raspberry_pi_4_coral",),
+    "raspberry_pi_5": ("raspberry_pi_5_hailo",),
+    "raspberry_pi_zero_2w": ("raspberry_pi_ai_camera",),
+}
+"""Boards that are the same computer with something plugged in."""
+
+_BIG_CORES = {"big cores": 4, "all": 4, "": 4}  # what tables write instead of a number
+_LEAST_SLACK = 0.1  # no interval is narrower
+
+
+def write_device_files(
+    folder: Path, table: Path, figures: Sequence[Figure], tested: Sequence[LeftOut]
+) -> dict[str, int]:
+    """Write the coefficients of every device that has a file; return how many each got."""
+    found: dict[str, list[Speed]] = defaultdict(list)
+    for slug, speed in speeds_of(figures, tested):
+        for name in (slug, *ALSO.get(slug, ())):
+            found[name].append(speed)
+    for slug, speeds in sorted(found.items()):
+        path = folder / f"{slug}.toml"
+        bare = re.split(r"^\[\[speed\]\]", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+        path.write_text(with_speeds(bare, sorted(speeds, key=lambda one: (one.runtime, one.threads)), slug))
+    write_figures(table, figures)
+    return {slug: len(speeds) for slug, speeds in sorted(found.items())}
+
+
+def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tuple[str, Speed]]:
+    """Return (slug, coefficients) of every device, runtime and count of threads; both precisions in one."""
+    fits: dict[tuple[str, str], Fit] = {}
+    for kind in sorted({(one.family, one.precision) for one in figures}):
+        fits[kind] = fit([one for one in figures if (one.family, one.precision) == kind])
+    terms = sorted({term for one in figures for term in one.terms})
+    groups: dict[tuple[str, str, int], list[Figure]] = defaultdict(list)
+    for one in figures:
+        slug = SLUGS.get(one.device, ("", ""))[0]
+        if slug:
+            threads = int(one.threads) if one.threads.isdigit() else _BIG_CORES[one.threads]
+            groups[(slug, one.runtime, threads)].append(one)
+    return [(slug, _speed(some, fits, tested, terms, threads)) for (slug, _, threads), some in sorted(groups.items())]
+
+
+def _speed(
+    some: Sequence[Figure],
+    fits: dict[tuple[str, str], Fit],
+    tested: Sequence[LeftOut],
+    terms: Sequence[str],
+    threads: int,
+) -> Speed:
+    ms: dict[str, float] = {}
+    for kind in sorted({(one.family, one.precision) for one in some}):
+        platform = next(one.platform for one in some if (one.family, one.precision) == kind)
+        known = fits[kind].coefficients(platform)
+        shared = {"call", "activation bytes", "weight bytes"}
+        ms |= {term: known[tied(term) or ""] for term in terms if (tied(term) or "") in known and term not in shared}
+        # Bytes and calls have no precision of their own; float32's figures come last and stay.
+        ms |= {term: known[term] for term in shared if term in known and (kind[1] == "float32" or term not in ms)}
+    family = some[0].family
+    like = [one for one in tested if one.figure.family == family]
+    own = [one for one in tested if one.figure.runtime == some[0].runtime and one.figure.device == some[0].device]
+    errors = np.abs([one.error for one in own])
+    low, high = np.percentile([one.figure.ms / one.expected_ms for one in like], [5, 95])
+    return Speed(
+        runtime=some[0].runtime,
+        threads=threads,
+        ms={term: value for term, value in ms.items() if value > 0},
+        basis="public",
+        rows=len(some),
+        models=len({one.model for one in some}),
+        error_median=float(np.median(errors)),
+        error_p90=float(np.percentile(errors, 90)),
+        low=min(float(low), 1 - _LEAST_SLACK),
+        high=max(float(high), 1 + _LEAST_SLACK),
+    )
