@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset
 from edgetransfer.errors import ExportError, OutputError
+from edgetransfer.estimate.latency import Prediction
 from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
@@ -20,6 +21,7 @@ from edgetransfer.models.trained import TrainedModel, apply_head
 from edgetransfer.pipeline import export as exporting
 from edgetransfer.pipeline import train as training
 from edgetransfer.pipeline.export import ExportOptions, Measured, export
+from edgetransfer.pipeline.forecast import forecast_bundle
 from edgetransfer.pipeline.gates import Gate, check_names
 from edgetransfer.pipeline.gates import as_text as gates_as_text
 from edgetransfer.pipeline.local import local_choice
@@ -55,6 +57,7 @@ class BuildReport:
     verified: VerifyReport
     profiled: ProfileReport
     gates: tuple[Gate, ...]
+    predicted: Prediction | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -66,6 +69,7 @@ class BuildReport:
             "float": {split: report.to_json() for split, report in self.floats.items()},
             "verified": self.verified.to_json(),
             "profile": self.profiled.to_json(),
+            "predicted": None if self.predicted is None else self.predicted.to_json(),
             "gates": [gate.to_json() for gate in self.gates],
         }
 
@@ -83,6 +87,7 @@ class BuildReport:
             f"bytes          {self.profiled.model_bytes:,} ({manifest.recipe.name} model file)",
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
             f"({self.profiled.engine} {self.profiled.engine_version})",
+            *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
             f"verified       {'yes' if self.verified.passed else 'NO'}",
             *gates_as_text(self.gates),
             f"bundle         {self.bundle.path}",
@@ -167,7 +172,8 @@ def build(
     (run / training.UNFINISHED).unlink()
     watcher.stage("profiling")
     profiled = profile(bundle, providers=(), seconds=0.1)
-    return BuildReport(bundle, report, exported, floats, verified, profiled, gates)
+    predicted = None if device is None else forecast_bundle(bundle, device)
+    return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted)
 
 
 def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:

@@ -21,7 +21,7 @@ from edgetransfer.pipeline.page_evaluation import evaluate_float_for_page, evalu
 from edgetransfer.pipeline.page_facts import about, heading, usage
 from edgetransfer.pipeline.page_figures import Agreement, Evaluation, Figures, FloatModel, LatencyRow, Profiled
 from edgetransfer.pipeline.page_html import Html, element
-from edgetransfer.pipeline.page_latency import measured_rows, read_profile
+from edgetransfer.pipeline.page_latency import measured_rows, predicted_rows, read_profile
 from edgetransfer.pipeline.page_metrics import confusion, metrics, mistakes, reliability
 from edgetransfer.pipeline.page_speed import speed
 from edgetransfer.profile import profile
@@ -66,12 +66,11 @@ class PageOptions:
     workers: int | None = None
 
 
-def gather(options: PageOptions, *, predictions: Sequence[LatencyRow] = (), watcher: Watcher | None = None) -> Figures:
+def gather(options: PageOptions, *, watcher: Watcher | None = None) -> Figures:
     """Return the figures of a page.
 
     Args:
         options: What to make it of.
-        predictions: Rows to be shown below the measured ones; this function predicts nothing itself.
         watcher: Is told the stages.
 
     Raises:
@@ -94,7 +93,7 @@ def gather(options: PageOptions, *, predictions: Sequence[LatencyRow] = (), watc
         report = profile(bundle, providers=_providers(options, bundle), seconds=SERIES_SECONDS)
         profiles.insert(0, Profiled(report))
     evaluation, floats = _evaluations(options, bundle, watcher)
-    latencies = (*measured_rows(profiles), *predictions)
+    latencies = (*measured_rows(profiles), *predicted_rows(bundle, devices))
     return Figures(bundle, agreement, evaluation, floats, tuple(profiles), latencies, devices)
 
 

@@ -1,4 +1,4 @@
-"""Measured latencies of a bundle as rows: from here, and from what `edgetransfer profile --json` printed elsewhere."""
+"""Latencies of a bundle as rows: measured here, measured elsewhere by `edgetransfer profile --json`, and predicted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgetransfer.errors import BundleError, InputError
+from edgetransfer.pipeline.forecast import forecast_bundle
 from edgetransfer.pipeline.page_figures import LatencyRow, Profiled
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.device import Device
 from edgetransfer.spec.report import Latency, ProfileReport
 
 INTERVAL = "p50 to p90"
@@ -42,6 +44,25 @@ def read_profile(path: Path, bundle: Bundle) -> Profiled:
 def measured_rows(profiles: Iterable[Profiled]) -> tuple[LatencyRow, ...]:
     """Return a row for each number of threads of each measurement."""
     return tuple(row for one in profiles for row in _rows(one))
+
+
+def predicted_rows(bundle: Bundle, devices: Iterable[Device]) -> tuple[LatencyRow, ...]:
+    """Return a row for each device of whose speed something is known."""
+    found = [(device, forecast_bundle(bundle, device)) for device in devices]
+    return tuple(
+        LatencyRow(
+            device=device.name,
+            how=f"{expected.runtime}, {expected.threads} thread{'s' if expected.threads > 1 else ''}",
+            ms=expected.ms,
+            low_ms=expected.low_ms,
+            high_ms=expected.high_ms,
+            interval="nine of ten networks",
+            basis=f"predicted, {expected.words}",
+            measured=False,
+        )
+        for device, expected in found
+        if expected is not None
+    )
 
 
 def _rows(profiled: Profiled) -> list[LatencyRow]:

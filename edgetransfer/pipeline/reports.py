@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgetransfer.data import DataReport
+from edgetransfer.estimate.latency import Prediction
 from edgetransfer.features.cost import KeptCost
+from edgetransfer.pipeline.forecast import budget_words
 from edgetransfer.pipeline.search import Outcome
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.preprocess import Fit
@@ -17,19 +19,25 @@ from edgetransfer.spec.recipe import Plan
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What would be built from which data."""
+    """What would be built from which data, and how long one image would take on the device, where that is known."""
 
     plan: Plan
     data_report: DataReport | None
+    predicted: Prediction | None = None
+    max_latency_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         data = None if self.data_report is None else self.data_report.to_json()
-        return {"plan": self.plan.to_json(), "data": data}
+        predicted = None if self.predicted is None else self.predicted.to_json()
+        return {"plan": self.plan.to_json(), "data": data, "predicted": predicted}
 
     def as_text(self) -> str:
         """Return the report for people."""
         parts = [plan_as_text(self.plan)]
+        if self.predicted is not None:
+            words = budget_words(self.predicted, self.max_latency_ms)
+            parts.append(f"one image there, without the head: {self.predicted.as_text()}{words}")
         if self.data_report is not None:
             parts.append(self.data_report.as_text())
         return "\n\n".join(parts)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,8 @@ def page(tmp_path_factory, tiny_bundle):
                    "unvalidated", measured=False)
     ]  # fmt: skip
     options = PageOptions(bundle.path, folder / "photos.csv", devices=("raspberry_pi_4", "jetson_orin_nano"))
-    return render(gather(options, predictions=rows)).decode()
+    found = gather(options)
+    return render(replace(found, latencies=(*found.latencies, *rows))).decode()
 
 
 def look(browser: str, page: str, scheme: str, folder: Path) -> tuple[dict, list[str]]:

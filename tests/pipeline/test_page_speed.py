@@ -37,7 +37,8 @@ def predicted(device="Board <i>", **changes):
 
 
 def test_measured_and_predicted_rows_are_told_apart(bundle):
-    found = gather(PageOptions(bundle.path), predictions=[predicted()])
+    found = gather(PageOptions(bundle.path))
+    found = replace(found, latencies=(*found.latencies, predicted()))
     measured = [row for row in found.latencies if row.measured]
     assert {row.basis.split(",")[0] for row in measured} == {"measured here"}
     assert all(0 < row.low_ms <= row.ms <= row.high_ms for row in measured)
