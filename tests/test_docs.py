@@ -264,14 +264,15 @@ def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos
 
 
 def with_a_small_backbone(arguments: list[str]) -> list[str]:
-    if arguments[0] not in ("build", "plan", "train"):
+    if arguments[0] not in ("build", "plan", "train", "recommend"):
         return arguments
     kept = list(arguments)
     for option in ("--backbone", "--alpha", "--input-size", "--normalise"):
         if option in kept:
             at = kept.index(option)
             del kept[at : at + 2]
-    return [*kept, "--backbone", "keras:my_model.keras", "--normalise", "1/128,127", "--epochs", "5"]
+    small = ["--backbone", "keras:my_model.keras", "--normalise", "1/128,127"]
+    return [*kept, *small, *([] if arguments[0] == "recommend" else ["--epochs", "5"])]
 
 
 def test_contributing_names_every_layer_and_the_plugins_agree():

@@ -19,6 +19,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("build", "Build and check a small bundle from data that pip brings"),
         "build": ("build", "Build a verified bundle from photos: all stages"),
         "plan": ("build", "Show what would be built, what not, and why"),
+        "recommend": ("recommend", "Choose backbone, input size and recipe for photos and a device"),
         "train": ("build", "Train a head and keep it in a run folder"),
         "export": ("build", "Write a trained run as a bundle"),
     },
