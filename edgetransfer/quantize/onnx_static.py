@@ -50,6 +50,8 @@ def quantize(
         RecipeError: an override asks for something other than floats.
     """
     symmetric = recipe.activations == "int8"
+    if symmetric:
+        _unshare_constants(graph)
     per_channel = recipe.granularity == "per_channel"
     steps = weight_steps(graph, ranges, searched=searched, per_channel=per_channel)
     overrides: dict[str, list[dict[str, Any]]] = {
@@ -81,6 +83,24 @@ def quantize(
     quantized.metadata = dict(graph.metadata)
     _hold_in_floats(quantized, kept)
     return quantized
+
+
+def _unshare_constants(graph: OnnxGraph) -> None:
+    """Give each op a copy of its own of constants that several use, as all hard-swishes use one 1/6.
+
+    On CPUs without VNNI, ONNX Runtime turns int8 tensors into uint8 ones, each use of a constant under the same name,
+    and fails at the second ("Attempt to replace the existing tensor", QDQS8ToU8Transformer of 1.32).
+    """
+    seen: set[str] = set()
+    for node in graph.nodes:
+        for place, name in enumerate(node.input):
+            if name not in graph.constants:
+                continue
+            if name in seen:
+                own = f"{name}/{node.name}"
+                graph.constants[own] = graph.constants[name]
+                node.input[place] = own
+            seen.add(name)
 
 
 def _weight_override(axis: int | None, step: np.float32) -> dict[str, Any]:

@@ -267,3 +267,18 @@ def test_what_is_no_onnx_file_is_refused():
 
 def test_names_become_unique_without_touching_those_that_are():
     assert unique_names(["a", "b", "a", "a_2", "a"]) == ["a", "b", "a_3", "a_2", "a_4"]
+
+
+@pytest.mark.parametrize("recipe", [UINT8, TENSORRT], ids=["uint8", "int8"])
+def test_hard_swishes_that_share_their_constants_are_quantized_and_run(recipe, pictures):
+    import keras
+
+    keras.utils.set_random_seed(3)
+    image = tensor = keras.Input((32, 32, 3))
+    for filters in (8, 16):
+        tensor = keras.layers.Conv2D(filters, 3, strides=2, padding="same")(tensor)
+        tensor = keras.layers.Activation("hard_swish")(tensor)
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(tensor))
+    plain = get_exporter("onnx").convert(model)
+    content = carry_out(plain, recipe, CENTRED, calibrate(plain, pictures, CENTRED), pictures)
+    assert cosine(features(content, pictures), keras_features(model, pictures, CENTRED)).mean() >= 0.97
