@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from latency.figures import Figure, read_figures
-from latency.fit import LeftOut, leave_models_out, without_outliers
+from latency.fit import LeftOut, fit, leave_models_out, without_outliers
 from latency.shipping import SLUGS, write_device_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,15 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     read = read_figures(asked.figures)
-    groups = sorted({(one.family, one.precision) for one in read.used})
     tested: list[LeftOut] = []
     kept: list[Figure] = []
-    for family, precision in groups:
-        figures = [one for one in read.used if (one.family, one.precision) == (family, precision)]
-        inliers = without_outliers(figures)
-        kept += inliers
-        print(f"{family} {precision}: {len(figures)} figures, {len(figures) - len(inliers)} outlying", file=sys.stderr)
-        tested += leave_models_out(inliers)
+    for family in sorted({one.family for one in read.used}):
+        floats: tuple[Figure, ...] = ()
+        for precision in ("float32", "int8"):
+            figures = [one for one in read.used if (one.family, one.precision) == (family, precision)]
+            if not figures:
+                continue
+            beside = floats if precision == "int8" else ()
+            inliers = without_outliers(figures, fit(beside) if beside else None)
+            print(
+                f"{family} {precision}: {len(figures)} figures, {len(figures) - len(inliers)} outlying", file=sys.stderr
+            )
+            kept += inliers
+            tested += leave_models_out(inliers, beside)
+            floats = inliers
     left_out = {**read.left_out, "beside all others by a factor of two": len(read.used) - len(kept)}
     report = summary(tested, left_out)
     if asked.write:

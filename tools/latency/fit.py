@@ -72,9 +72,15 @@ class Fit:
         return sum(amount * known.get(tied(term) or "", 0.0) for term, amount in figure.terms.items())
 
 
-def fit(figures: Sequence[Figure]) -> Fit:
-    """Return the fit to `figures` of one family and precision."""
-    work = _Work.of(figures)
+def fit(figures: Sequence[Figure], floats: Fit | None = None) -> Fit:
+    """Return the fit to `figures` of one family and precision.
+
+    Args:
+        figures: What was published.
+        floats: The family's float32 fit, for integers: their structure is expected to be like it, for fewer networks
+            are published in int8.
+    """
+    work = _Work.of(figures, floats)
     start = np.concatenate([work.prior, work.first_guess(), np.zeros(2 * len(work.platforms))])
     found = minimize(work.loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 800})
     structure, common, own = work.split(found.x)
@@ -82,9 +88,9 @@ def fit(figures: Sequence[Figure]) -> Fit:
     return Fit(work.terms, work.platforms, structure, scales)
 
 
-def without_outliers(figures: Sequence[Figure]) -> tuple[Figure, ...]:
+def without_outliers(figures: Sequence[Figure], floats: Fit | None = None) -> tuple[Figure, ...]:
     """Return `figures` without those that a fit to all of them misses by more than a factor of two."""
-    found = fit(figures)
+    found = fit(figures, floats)
     return tuple(one for one in figures if abs(np.log(found.predict_ms(one) / one.ms)) <= OUTLYING)
 
 
@@ -101,13 +107,18 @@ class LeftOut:
         return self.expected_ms / self.figure.ms - 1
 
 
-def leave_models_out(figures: Sequence[Figure]) -> list[LeftOut]:
-    """Return what is expected of each network by a fit that saw it on no device."""
+def leave_models_out(figures: Sequence[Figure], floats: Sequence[Figure] = ()) -> list[LeftOut]:
+    """Return what is expected of each network by a fit that saw it on no device, in neither precision.
+
+    Args:
+        figures: Of one family and precision.
+        floats: The family's in float32, if `figures` are of integers.
+    """
     found = []
     for model in sorted({one.model for one in figures}):
         seen = [one for one in figures if one.model != model]
         new = [one for one in figures if one.model == model]
-        fitted = fit(seen)
+        fitted = fit(seen, fit([one for one in floats if one.model != model]) if floats else None)
         found += [LeftOut(one, fitted.predict_ms(one)) for one in new if one.platform in fitted.platforms]
     return found
 
@@ -122,9 +133,10 @@ class _Work:
     owner: NDArray[np.intp]
     logs: Floats
     groups: NDArray[np.intp]
+    prior: Floats
 
     @classmethod
-    def of(cls, figures: Sequence[Figure]) -> _Work:
+    def of(cls, figures: Sequence[Figure], floats: Fit | None) -> _Work:
         names = {tied(term) for one in figures for term in one.terms}
         terms = tuple(sorted(name for name in names if name is not None))
         platforms = tuple(sorted({one.platform for one in figures}))
@@ -136,11 +148,11 @@ class _Work:
                     amounts[row, terms.index(name)] += amount
         owner = np.array([platforms.index(one.platform) for one in figures])
         groups = np.array([_GROUPS.index(group(term)) for term in terms])
-        return cls(terms, platforms, amounts, owner, np.log([one.ms for one in figures]), groups)
-
-    @property
-    def prior(self) -> Floats:
-        return np.log([_PRIORS[_GROUPS[number]] for number in self.groups])
+        prior = np.log([_PRIORS[_GROUPS[number]] for number in groups])
+        if floats is not None:
+            known = dict(zip(floats.terms, floats.structure, strict=True))
+            prior = np.array([known.get(_as_float(term), value) for term, value in zip(terms, prior, strict=True)])
+        return cls(terms, platforms, amounts, owner, np.log([one.ms for one in figures]), groups, prior)
 
     def first_guess(self) -> Floats:
         """Return each platform's common scale at the priors."""
@@ -178,3 +190,7 @@ class _Work:
             (np.stack(by_group, axis=1) + _PULL * off / spreads).reshape(-1),
         ]
         return float(loss), np.concatenate(gradient)
+
+
+def _as_float(term: str) -> str:
+    return term.replace("int8 ", "float32 ", 1)

@@ -62,8 +62,9 @@ def write_device_files(
 def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tuple[str, Speed]]:
     """Return (slug, coefficients) of every device, runtime and count of threads; both precisions in one."""
     fits: dict[tuple[str, str], Fit] = {}
-    for kind in sorted({(one.family, one.precision) for one in figures}):
-        fits[kind] = fit([one for one in figures if (one.family, one.precision) == kind])
+    for family, precision in sorted({(one.family, one.precision) for one in figures}):  # float32 before int8
+        some = [one for one in figures if (one.family, one.precision) == (family, precision)]
+        fits[family, precision] = fit(some, fits.get((family, "float32")) if precision == "int8" else None)
     terms = sorted({term for one in figures for term in one.terms})
     groups: dict[tuple[str, str, int], list[Figure]] = defaultdict(list)
     for one in figures:
@@ -71,7 +72,7 @@ def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tupl
         if slug:
             threads = int(one.threads) if one.threads.isdigit() else _BIG_CORES[one.threads]
             groups[(slug, one.runtime, threads)].append(one)
-    return [(slug, _speed(some, fits, tested, terms, threads)) for (slug, _, threads), some in sorted(groups.items())]
+    return [(slug, _speed(of, fits, tested, terms, threads)) for (slug, _, threads), of in sorted(groups.items())]
 
 
 def _speed(
