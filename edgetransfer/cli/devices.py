@@ -122,7 +122,7 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
     epilog=console.example(
         "edgetransfer devices calibrate --output my_board.toml",
         "edgetransfer devices calibrate --device raspberry_pi_4 --threads 1 --threads 4 --output my_pi.toml",
-        "edgetransfer plan --device ./my_board.toml",
+        "edgetransfer plan photos/ --device ./my_board.toml",
     ),
 )
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",

@@ -69,7 +69,7 @@ class CalibrationReport:
                 f"{speed.error_median:.0%} (median) and {speed.error_p90:.0%} (nine of ten)"
             )
         return "\n".join(
-            [*rows, f"device file: {self.file}", "", f"next:  edgetransfer plan --device {_shown(self.file)}"]
+            [*rows, f"device file: {self.file}", "", f"next:  edgetransfer plan PHOTOS --device {_shown(self.file)}"]
         )
 
 
