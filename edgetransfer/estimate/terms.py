@@ -17,6 +17,7 @@ CALL = "call"
 
 _TILE = 8  # channels that matrix kernels compute at once; XNNPACK's and ncnn's are 8 or 16
 _FEW_CHANNELS = 4  # of a first convolution: too few to fill a vector
+_NEAR_BYTES = 1 << 20  # what a core's own cache holds at best; more comes from afar
 _OWN_WINDOWS = (9, 25)  # taps of the depthwise windows that engines have kernels of their own for
 _WINOGRAD = 9  # taps of the convolutions, of stride 1, that some engines compute by Winograd's algorithm
 _MATRIX = ("pointwise", "conv", "conv 3x3", "stem", "grouped", "dense", "matmul")
@@ -34,6 +35,8 @@ def terms_of(ops: Iterable[Op]) -> dict[str, float]:
 def _terms(op: Op) -> dict[str, float]:
     work = _work(op)
     found = {f"{op.precision} ops": 1.0, "activation bytes": op.activation_bytes / 1e6}
+    if op.activation_bytes > _NEAR_BYTES:
+        found["far activation bytes"] = op.activation_bytes / 1e6
     if op.weights and work in _MATRIX:
         found["weight bytes"] = op.weight_bytes / 1e6
     if work in _MATRIX:

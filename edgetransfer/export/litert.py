@@ -16,6 +16,7 @@ from edgetransfer.errors import ExportError
 from edgetransfer.export import Card, OpFact
 from edgetransfer.export._litert_costs import costs
 from edgetransfer.export._litert_graft import graft
+from edgetransfer.export._litert_memory import memory
 from edgetransfer.export._litert_metadata import add_metadata
 from edgetransfer.export._litert_metadata import read_labels as labels
 from edgetransfer.quantize.calibrate import calibrate
@@ -37,6 +38,7 @@ __all__ = [
     "graft",
     "head_alone",
     "labels",
+    "memory",
     "step",
     "survey",
 ]

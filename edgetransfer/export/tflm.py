@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import EngineError, ExportError, RecipeError
 from edgetransfer.export import litert
+from edgetransfer.export._tflm_memory import predicted_arena_bytes
 from edgetransfer.export._tflm_source import Facts, header, source
 from edgetransfer.export.litert import calibrate, convert, costs, finish, head_alone, labels, step, survey
 from edgetransfer.models.trained import Dense
@@ -47,6 +48,7 @@ __all__ = [
     "graft",
     "head_alone",
     "labels",
+    "predicted_arena_bytes",
     "step",
     "survey",
 ]

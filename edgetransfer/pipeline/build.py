@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Dataset
 from edgetransfer.errors import ExportError, OutputError
 from edgetransfer.estimate.latency import Prediction
+from edgetransfer.estimate.memory import Memory
 from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
@@ -21,7 +22,7 @@ from edgetransfer.models.trained import TrainedModel, apply_head
 from edgetransfer.pipeline import export as exporting
 from edgetransfer.pipeline import train as training
 from edgetransfer.pipeline.export import ExportOptions, Measured, export
-from edgetransfer.pipeline.forecast import forecast_bundle
+from edgetransfer.pipeline.forecast import forecast_bundle, forecast_memory
 from edgetransfer.pipeline.gates import Gate, check_names
 from edgetransfer.pipeline.gates import as_text as gates_as_text
 from edgetransfer.pipeline.local import local_choice
@@ -58,6 +59,7 @@ class BuildReport:
     profiled: ProfileReport
     gates: tuple[Gate, ...]
     predicted: Prediction | None = None
+    memory: Memory | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -70,6 +72,7 @@ class BuildReport:
             "verified": self.verified.to_json(),
             "profile": self.profiled.to_json(),
             "predicted": None if self.predicted is None else self.predicted.to_json(),
+            "memory": None if self.memory is None else self.memory.to_json(),
             "gates": [gate.to_json() for gate in self.gates],
         }
 
@@ -88,6 +91,7 @@ class BuildReport:
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
             f"({self.profiled.engine} {self.profiled.engine_version})",
             *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
+            *([] if self.memory is None else [f"memory         {self.memory.as_text()}"]),
             f"verified       {'yes' if self.verified.passed else 'NO'}",
             *gates_as_text(self.gates),
             f"bundle         {self.bundle.path}",
@@ -173,7 +177,7 @@ def build(
     watcher.stage("profiling")
     profiled = profile(bundle, providers=(), seconds=0.1)
     predicted = None if device is None else forecast_bundle(bundle, device)
-    return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted)
+    return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted, forecast_memory(bundle))
 
 
 def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:

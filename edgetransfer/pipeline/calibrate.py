@@ -7,10 +7,10 @@ be trusted.
 from __future__ import annotations
 
 import re
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,15 @@ PACKAGE = "ai-edge-litert"
 
 _WARM_UP = 3
 _LEAST_RUNS, _MOST_RUNS = 7, 200
-_SECONDS = 0.2  # of measuring for one graph; two minutes in all for one count of threads on a Raspberry Pi 4
+_TURNS = 2  # through all graphs, the quicker one counts: a machine can be slow for a minute
+_SECONDS = 0.1  # of measuring for one graph in one turn; a minute or two in all
+_QUIET = 10  # percentile of a series that stands for it
 _LEAST_SLACK = 0.1  # no interval is narrower: networks differ more than the few that were tried
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A graph that was timed: median milliseconds of one call, and its terms."""
+    """A graph that was timed: milliseconds of one call, and its terms."""
 
     name: str
     ms: float
@@ -120,32 +122,38 @@ def calibrate(threads: int, *, progress: Callable[[int, int], None] | None = Non
     """
     if threads < 1:
         raise InputError(f"calibrate: expected at least 1 thread, got {threads}")
-    graphs = [(probe.name, probe_graph(probe)) for precision in PRECISIONS for probe in probes(precision)]
-    singles = len(graphs)
-    graphs += [(f"{name} {kind}", network_graph(name, kind)) for kind in PRECISIONS for name in NETWORKS]
-    found = []
-    for done, (name, graph) in enumerate(graphs):
-        terms = terms_of(get_exporter("litert").costs(graph))
-        found.append(Timed(name, time_graph(graph, threads), terms))
-        if progress is not None:
-            progress(done + 1, len(graphs))
+    makers = [(probe.name, partial(probe_graph, probe)) for precision in PRECISIONS for probe in probes(precision)]
+    singles = len(makers)
+    makers += [(f"{name} {kind}", partial(network_graph, name, kind)) for kind in PRECISIONS for name in NETWORKS]
+    best = [float("inf")] * len(makers)
+    for turn in range(_TURNS):
+        for number, (_, make) in enumerate(makers):  # made anew each time: all together would not fit small devices
+            best[number] = min(best[number], time_graph(make(), threads))
+            if progress is not None:
+                progress(turn * len(makers) + number + 1, _TURNS * len(makers))
+    costs = get_exporter("litert").costs
+    found = [Timed(name, ms, terms_of(costs(make()))) for (name, make), ms in zip(makers, best, strict=True)]
     return fit(found[:singles], found[singles:], threads)
 
 
-def time_graph(graph: bytes, threads: int) -> float:
-    """Return the median milliseconds of one call of `graph`."""
+def time_graph(graph: bytes, threads: int, *, seconds: float | None = None) -> float:
+    """Return the milliseconds of one call of `graph`, from a series of about so many `seconds`.
+
+    That is the series' tenth percentile: whatever else runs meanwhile only makes calls slower.
+    """
+    seconds = _SECONDS if seconds is None else seconds
     engine = open_engine(ENGINE, graph, threads=threads)
     x = np.zeros(engine.input.shape, engine.input.dtype)
     for _ in range(_WARM_UP):
         engine.run(x)
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < _LEAST_RUNS or (time.perf_counter() - began < _SECONDS and len(times) < _MOST_RUNS):
+    while len(times) < _LEAST_RUNS or (time.perf_counter() - began < seconds and len(times) < _MOST_RUNS):
         started = time.perf_counter()
         engine.run(x)
         times.append(1e3 * (time.perf_counter() - started))
     engine.close()
-    return statistics.median(times)
+    return float(np.percentile(times, _QUIET))
 
 
 def fit(singles: Sequence[Timed], networks: Sequence[Timed], threads: int) -> Speed:
@@ -163,6 +171,7 @@ def fit(singles: Sequence[Timed], networks: Sequence[Timed], threads: int) -> Sp
     ms = dict(zip(names, (float(value) for value in found), strict=True))
     ratios = np.array([one.ms / total_ms(one.terms, ms)[0] for one in networks])
     errors = np.abs(1 / ratios - 1)
+    spread = max(float(np.exp(np.abs(np.log(ratios)).max())), 1 + _LEAST_SLACK)  # ten networks tell no side apart
     return Speed(
         runtime=RUNTIMES[ENGINE],
         threads=threads,
@@ -172,8 +181,8 @@ def fit(singles: Sequence[Timed], networks: Sequence[Timed], threads: int) -> Sp
         models=len(networks),
         error_median=float(np.median(errors)),
         error_p90=float(np.percentile(errors, 90)),
-        low=min(float(ratios.min()), 1 - _LEAST_SLACK),
-        high=max(float(ratios.max()), 1 + _LEAST_SLACK),
+        low=1 / spread,
+        high=spread,
     )
 
 

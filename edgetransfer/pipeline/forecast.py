@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgetransfer.estimate.latency import Prediction, predict
+from edgetransfer.estimate.memory import Memory
 from edgetransfer.estimate.op import Op, Precision
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import float_backbone
@@ -35,6 +36,12 @@ def forecast_bundle(bundle: Bundle, device: Device) -> Prediction | None:
     exporter = get_exporter(bundle.manifest.format)
     ops = exporter.costs((bundle.path / bundle.manifest.model.file).read_bytes())
     return predict(ops, device.speeds, engine=exporter.ENGINE, threads=device.threads)
+
+
+def forecast_memory(bundle: Bundle) -> Memory | None:
+    """Return the memory that `bundle` will take; None for formats whose engine does not plan by a rule known here."""
+    tell = getattr(get_exporter(bundle.manifest.format), "memory", None)
+    return None if tell is None else tell((bundle.path / bundle.manifest.model.file).read_bytes())
 
 
 def budget_words(prediction: Prediction, max_latency_ms: float | None) -> str:

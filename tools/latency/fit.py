@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 def tied(term: str) -> str | None:
     """Return the name of the coefficient that a term shares with its like; None for what too few networks tell of."""
     precision, _, work = term.partition(" ")
-    if precision in ("call", "activation", "weight"):
+    if precision in ("call", "activation", "far", "weight"):
         return term
     if work == "depthwise written":
         return None

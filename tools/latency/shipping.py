@@ -86,7 +86,7 @@ def _speed(
     for kind in sorted({(one.family, one.precision) for one in some}):
         platform = next(one.platform for one in some if (one.family, one.precision) == kind)
         known = fits[kind].coefficients(platform)
-        shared = {"call", "activation bytes", "weight bytes"}
+        shared = {"call", "activation bytes", "far activation bytes", "weight bytes"}
         ms |= {term: known[tied(term) or ""] for term in terms if (tied(term) or "") in known and term not in shared}
         # Bytes and calls have no precision of their own; float32's figures come last and stay.
         ms |= {term: known[term] for term in shared if term in known and (kind[1] == "float32" or term not in ms)}
