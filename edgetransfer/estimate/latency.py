@@ -53,7 +53,8 @@ class Prediction:
 def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads: int) -> Prediction | None:
     """Return how long one image of a graph takes on a device of these `speeds`; None if none is known.
 
-    Figures of the engine's own runtime are preferred to others, then those of as many threads as asked for.
+    Figures of the engine's own runtime are preferred to others, then those that speak of the graph's kinds of work in
+    its precision, then those of as many threads as asked for.
 
     Args:
         ops: The graph's, as an exporter's `costs` tells them.
@@ -62,13 +63,17 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
         threads: That it will have.
     """
     runtime = RUNTIMES.get(engine, engine)
-    ranked = sorted(
-        speeds, key=lambda one: (one.runtime != runtime, abs(one.threads - threads), one.basis != "measured")
-    )
-    if not ranked:
+    terms = terms_of(ops)
+    work = [term for term in terms if term.endswith(" macs")]
+
+    def rank(one: Speed) -> tuple[bool, int, int, bool]:
+        unmeasured = sum(term not in one.ms for term in work)
+        return (one.runtime != runtime, unmeasured, abs(one.threads - threads), one.basis != "measured")
+
+    if not speeds:
         return None
-    speed = ranked[0]
-    ms, unknown = total_ms(terms_of(ops), speed.ms)
+    speed = min(speeds, key=rank)
+    ms, unknown = total_ms(terms, speed.ms)
     own = speed.runtime == runtime
     slack = 1.0 if own else _STRANGE
     return Prediction(

@@ -41,6 +41,14 @@ def test_the_engines_own_figures_come_first_then_the_nearest_count_of_threads():
     assert predict([POINTWISE], [], engine="litert", threads=4) is None
 
 
+def test_figures_that_speak_of_the_graphs_precision_come_before_those_of_other_runtimes_that_do_not():
+    floats = replace(NCNN, runtime="XNNPACK")
+    both = replace(NCNN, ms=MS | {"int8 pointwise macs": 0.1})
+    ints = [replace(POINTWISE, precision="int8")]
+    assert predict(ints, [floats, both], engine="litert", threads=4).runtime == "ncnn"
+    assert predict([POINTWISE], [floats, both], engine="litert", threads=4).runtime == "XNNPACK"
+
+
 def test_figures_without_networks_validate_nothing():
     found = predict([POINTWISE], [replace(LITERT, models=0)], engine="litert", threads=1)
     assert not found.validated

@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 def tied(term: str) -> str | None:
     """Return the name of the coefficient that a term shares with its like; None for what too few networks tell of."""
     precision, _, work = term.partition(" ")
-    if precision in ("call", "activation", "far", "weight"):
+    if precision in ("call", "activation", "weight"):
         return term
-    if work == "depthwise written":
+    if work == "depthwise written" or precision == "far":
         return None
     if work.endswith(" written") and work.split(" ")[0] in ("pointwise", "conv", "stem", "grouped", "dense", "matmul"):
         return f"{precision} matrix written"
