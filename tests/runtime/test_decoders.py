@@ -32,7 +32,7 @@ def test_of_equal_logits_the_first_label_wins():
     assert get_decoder("single_label").decode(np.zeros(3, np.float32), TASK).label == "a"
 
 
-@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3))
+@given(st.lists(st.floats(-1e4, 1e4, width=32, allow_subnormal=False), min_size=3, max_size=3))
 def test_scores_are_finite_and_sum_to_one_for_any_logits(logits):
     result = get_decoder("single_label").decode(np.array(logits, np.float32), TASK)
     assert sum(result.scores.values()) == pytest.approx(1, abs=1e-12)

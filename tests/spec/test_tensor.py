@@ -12,6 +12,9 @@ from edgetransfer.errors import BundleError
 from edgetransfer.spec.tensor import DTYPES, Quantization, TensorSpec
 
 INTEGERS = ("uint8", "int8", "int16")
+# Nothing subnormal: TensorFlow Lite's old runtime leaves a 32-bit Arm processor flushing those to zero, and Hypothesis
+# then refuses to draw any.
+shares = st.floats(0, 1, allow_subnormal=False)
 scales = st.floats(1e-6, 1e3, allow_nan=False)
 
 
@@ -29,12 +32,12 @@ def tensors(draw):
     return TensorSpec(draw(st.text(max_size=20)), shape, draw(st.sampled_from(DTYPES)), pair)
 
 
-@given(quantizations(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_a_value_within_range_comes_back_within_half_a_step(pair, shares):
+@given(quantizations(), st.lists(shares, min_size=1, max_size=20))
+def test_a_value_within_range_comes_back_within_half_a_step(pair, some):
     quantization, dtype = pair
     limits = np.iinfo(dtype)
     lowest, highest = (quantization.scale * (edge - quantization.zero_point) for edge in (limits.min, limits.max))
-    real = lowest + np.array(shares) * (highest - lowest)
+    real = lowest + np.array(some) * (highest - lowest)
     back = quantization.dequantize(quantization.quantize(real, dtype))
     rounding = np.abs(real).max() * 2**-22  # dequantize answers in float32
     assert np.abs(back - real).max() <= quantization.scale / 2 + rounding
