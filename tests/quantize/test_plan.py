@@ -165,8 +165,11 @@ def test_a_32_bit_device_is_told_about_tflite_runtime() -> None:
     assert "Compare static_int8 with float32 there." in text
 
 
-def test_a_latency_target_is_named_as_not_checked() -> None:
-    assert any("target of 40 ms" in n for n in make_plan(LITE0, device=device_with(max_latency_ms=40.0)).notes)
+def test_a_latency_target_is_named_with_what_would_check_it() -> None:
+    assert any(
+        "target is 40 ms" in n and "edgetransfer profile" in n
+        for n in make_plan(LITE0, device=device_with(max_latency_ms=40.0)).notes
+    )
 
 
 def test_threads_that_differ_from_the_big_cores_are_said_so() -> None:
