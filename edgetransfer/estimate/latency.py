@@ -51,7 +51,7 @@ class Prediction:
 
 
 def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads: int) -> Prediction | None:
-    """Return how long one image of a graph takes on a device of these `speeds`; None if none is known.
+    """Return how long one image of a graph takes on a device of these `speeds`; None if none speaks of its work.
 
     Figures of the engine's own runtime are preferred to others, then those that speak of the graph's kinds of work in
     its precision, then those of as many threads as asked for.
@@ -70,9 +70,9 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
         unmeasured = sum(term not in one.ms for term in work)
         return (one.runtime != runtime, unmeasured, abs(one.threads - threads), one.basis != "measured")
 
-    if not speeds:
+    speed = min(speeds, key=rank, default=None)
+    if speed is None or not _speaks_of(speed, work):
         return None
-    speed = min(speeds, key=rank)
     ms, unknown = total_ms(terms, speed.ms)
     own = speed.runtime == runtime
     slack = 1.0 if own else _STRANGE
@@ -98,9 +98,18 @@ def total_ms(terms: Mapping[str, float], ms: Mapping[str, float]) -> tuple[float
         rate = ms.get(term)
         if rate is None:
             unknown.append(term)
-            rate = ms.get(f"float32 {term.partition(' ')[2]}", ms.get("float32 move written", 0.0))
+            rate = ms.get(_as_float(term), ms.get("float32 move written", 0.0))
         total += amount * rate
     return total, tuple(unknown)
+
+
+def _speaks_of(speed: Speed, work: Sequence[str]) -> bool:
+    """Return whether the figures are of any of this work, or of the same in float32."""
+    return not work or any(term in speed.ms or _as_float(term) in speed.ms for term in work)
+
+
+def _as_float(term: str) -> str:
+    return f"float32 {term.partition(' ')[2]}"
 
 
 def _words(speed: Speed, runtime: str) -> str:

@@ -49,6 +49,11 @@ def test_figures_that_speak_of_the_graphs_precision_come_before_those_of_other_r
     assert predict([POINTWISE], [floats, both], engine="litert", threads=4).runtime == "XNNPACK"
 
 
+def test_figures_of_integers_alone_say_nothing_of_floats():
+    ints = replace(NCNN, ms={"call": 0.5, "int8 pointwise macs": 0.1})
+    assert predict([POINTWISE], [ints], engine="litert", threads=4) is None
+
+
 def test_figures_without_networks_validate_nothing():
     found = predict([POINTWISE], [replace(LITERT, models=0)], engine="litert", threads=1)
     assert not found.validated

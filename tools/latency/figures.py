@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,12 +85,17 @@ def read_figures(path: Path) -> Figures:
                 found.append(_figure(row, repository, place))
             except UnknownArchitectureError:
                 left_out["network that cannot be built"] += 1
-    models: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for one in found:
-        models[one.platform].add(one.model)
-    used = tuple(one for one in found if len(models[one.platform]) >= LEAST_MODELS)
+    used = of_enough_networks(found)
     left_out["platform with few networks"] = len(found) - len(used)
     return Figures(used, dict(left_out))
+
+
+def of_enough_networks(figures: Sequence[Figure]) -> tuple[Figure, ...]:
+    """Return `figures` without those of platforms with fewer than `LEAST_MODELS` networks."""
+    models: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for one in figures:
+        models[one.platform].add(one.model)
+    return tuple(one for one in figures if len(models[one.platform]) >= LEAST_MODELS)
 
 
 def write_figures(path: Path, figures: Iterable[Figure]) -> None:

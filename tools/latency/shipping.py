@@ -60,39 +60,34 @@ def write_device_files(
 
 
 def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tuple[str, Speed]]:
-    """Return (slug, coefficients) of every device, runtime and count of threads; both precisions in one."""
+    """Return (slug, coefficients) of every device, runtime, count of threads and precision.
+
+    Each precision has coefficients of its own, for bytes and calls too: they were fitted apart.
+    """
     fits: dict[tuple[str, str], Fit] = {}
     for family, precision in sorted({(one.family, one.precision) for one in figures}):  # float32 before int8
         some = [one for one in figures if (one.family, one.precision) == (family, precision)]
         fits[family, precision] = fit(some, fits.get((family, "float32")) if precision == "int8" else None)
     terms = sorted({term for one in figures for term in one.terms})
-    groups: dict[tuple[str, str, int], list[Figure]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, str], list[Figure]] = defaultdict(list)
     for one in figures:
         slug = SLUGS.get(one.device, ("", ""))[0]
         if slug:
             threads = int(one.threads) if one.threads.isdigit() else _BIG_CORES[one.threads]
-            groups[(slug, one.runtime, threads)].append(one)
-    return [(slug, _speed(of, fits, tested, terms, threads)) for (slug, _, threads), of in sorted(groups.items())]
+            groups[(slug, one.runtime, threads, one.precision)].append(one)
+    found = sorted(groups.items())
+    return [
+        (slug, _speed(of, fits[of[0].family, of[0].precision], tested, terms, threads))
+        for (slug, _, threads, _), of in found
+    ]
 
 
-def _speed(
-    some: Sequence[Figure],
-    fits: dict[tuple[str, str], Fit],
-    tested: Sequence[LeftOut],
-    terms: Sequence[str],
-    threads: int,
-) -> Speed:
-    ms: dict[str, float] = {}
-    for kind in sorted({(one.family, one.precision) for one in some}):
-        platform = next(one.platform for one in some if (one.family, one.precision) == kind)
-        known = fits[kind].coefficients(platform)
-        shared = {"call", "activation bytes", "far activation bytes", "weight bytes"}
-        ms |= {term: known[tied(term) or ""] for term in terms if (tied(term) or "") in known and term not in shared}
-        # Bytes and calls have no precision of their own; float32's figures come last and stay.
-        ms |= {term: known[term] for term in shared if term in known and (kind[1] == "float32" or term not in ms)}
-    family = some[0].family
-    like = [one for one in tested if one.figure.family == family]
-    own = [one for one in tested if one.figure.runtime == some[0].runtime and one.figure.device == some[0].device]
+def _speed(some: Sequence[Figure], fitted: Fit, tested: Sequence[LeftOut], terms: Sequence[str], threads: int) -> Speed:
+    known = fitted.coefficients(some[0].platform)
+    ms = {term: known[tied(term) or ""] for term in terms if (tied(term) or "") in known}
+    kind = (some[0].family, some[0].precision)
+    like = [one for one in tested if (one.figure.family, one.figure.precision) == kind]
+    own = [one for one in like if (one.figure.runtime, one.figure.device) == (some[0].runtime, some[0].device)]
     errors = np.abs([one.error for one in own])
     low, high = np.percentile([one.figure.ms / one.expected_ms for one in like], [5, 95])
     return Speed(
