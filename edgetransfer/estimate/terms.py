@@ -47,10 +47,10 @@ def _terms(op: Op) -> dict[str, float]:
         found[f"{op.precision} depthwise written"] = op.written / 1e6
     elif op.kind == "pool":
         found[f"{op.precision} {work} macs"] = op.macs / 1e6
+    elif op.kind == "reduce":
+        found[f"{op.precision} {work} read"] = op.read / 1e6
     else:
-        found[f"{op.precision} {work} {'read' if op.kind == 'reduce' else 'written'}"] = (
-            op.read if op.kind == "reduce" else op.written
-        ) / 1e6
+        found[f"{op.precision} {work} written"] = op.written / 1e6
     return found
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto
 
 from edgetransfer.estimate.op import Kind, Op, Precision
-from edgetransfer.quantize.onnx_graph import OnnxGraph, value_shapes
+from edgetransfer.quantize.onnx_graph import OnnxGraph, attribute, value_shapes
 
 _OPS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     "conv": ("Conv", "ConvTranspose"),
@@ -74,10 +73,10 @@ class _Reader:
         weights = self._weights(node)
         if kind == "dense" and not weights:
             kind = "matmul"
-        groups = int(_attribute(node, "group", 1))
+        groups = int(attribute(node, "group", 1))
         if kind == "conv" and groups > 1 and groups == self._channels(node.input[0]):
             kind, groups = "depthwise", 1
-        window = [int(side) for side in _attribute(node, "kernel_shape", ())]
+        window = [int(side) for side in attribute(node, "kernel_shape", ())]
         taps = int(np.prod(weights[2:] if len(weights) == 4 else window or (1,)))
         read = sum(self._elements(name) for name in node.input if name and name not in self.stored)
         written = sum(self._elements(name) for name in node.output)
@@ -89,7 +88,7 @@ class _Reader:
             written=written,
             precision=self._precision(node),
             taps=taps,
-            stride=int((_attribute(node, "strides", ()) or (1,))[-1]),
+            stride=int((attribute(node, "strides", ()) or (1,))[-1]),
             channels_in=self._channels(node.input[0]),
             channels_out=self._channels(node.output[0]),
             groups=groups,
@@ -134,7 +133,3 @@ class _Reader:
     def _channels(self, name: str) -> int:
         shape = self.shapes.get(name, ())
         return int(shape[1]) if len(shape) > 1 else 0
-
-
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
