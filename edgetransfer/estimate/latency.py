@@ -15,6 +15,8 @@ RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
 
 _STRANGE = 2.0  # how much wider the interval of a runtime becomes that the figures do not speak of: a convention
 
+_WORK = (" macs", " read", " written")  # how terms of an op's kind end
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -91,14 +93,16 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
 def total_ms(terms: Mapping[str, float], ms: Mapping[str, float]) -> tuple[float, tuple[str, ...]]:
     """Return the time that `terms` take at `ms` a unit, and the terms that it has no figure for.
 
-    Those are taken like float32's of the same kind of work, else like moving so much.
+    Those are taken like float32's of the same kind of work, else work is taken like moving so much, and calls, ops and
+    bytes, which are counted in other units, like nothing.
     """
     total, unknown = 0.0, []
     for term, amount in terms.items():
         rate = ms.get(term)
         if rate is None:
             unknown.append(term)
-            rate = ms.get(_as_float(term), ms.get("float32 move written", 0.0))
+            other = ms.get("float32 move written", 0.0) if term.endswith(_WORK) else 0.0
+            rate = ms.get(_as_float(term), other)
         total += amount * rate
     return total, tuple(unknown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgetransfer.estimate.latency import Prediction, predict
@@ -17,12 +18,22 @@ from edgetransfer.spec.recipe import Plan, Recipe
 _WEIGHTED = ("conv", "depthwise", "dense")
 
 
+def why_unknown(device: Device, providers: Sequence[str]) -> str:
+    """Return why nothing can be predicted of what `providers` compute on `device`; "" where it can.
+
+    All figures are of CPUs; ONNX Runtime's first provider may be another processor.
+    """
+    if providers and providers[0] != "cpu":
+        return f"no figures are known of {providers[0]} on {device.slug}"
+    return "" if device.speeds else f"the device file of {device.slug} has no figures to predict it from"
+
+
 def forecast_plan(plan: Plan, choice: BackboneChoice, device: Device) -> Prediction | None:
     """Return how long an image will take by `plan`, the head left out; None if nothing is known of the device's speed.
 
     The backbone is converted for it, once: the build takes the same graph from the cache.
     """
-    if not device.speeds or not plan.engine:
+    if why_unknown(device, plan.providers):
         return None
     backbone = float_backbone(choice, plan.format)
     ops = [replace(op, precision=_precision(op, plan.recipe)) for op in get_exporter(plan.format).costs(backbone.graph)]
@@ -31,7 +42,7 @@ def forecast_plan(plan: Plan, choice: BackboneChoice, device: Device) -> Predict
 
 def forecast_bundle(bundle: Bundle, device: Device) -> Prediction | None:
     """Return how long an image will take in `bundle` on a device; None if nothing is known of its speed."""
-    if not device.speeds:
+    if why_unknown(device, bundle.manifest.model.providers):
         return None
     exporter = get_exporter(bundle.manifest.format)
     ops = exporter.costs((bundle.path / bundle.manifest.model.file).read_bytes())

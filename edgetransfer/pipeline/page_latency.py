@@ -11,7 +11,7 @@ from edgetransfer.pipeline.page_figures import LatencyRow, Profiled
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.device import Device
-from edgetransfer.spec.report import Latency, ProfileReport
+from edgetransfer.spec.report import ProfileReport
 
 INTERVAL = "p50 to p90"
 
@@ -52,7 +52,7 @@ def predicted_rows(bundle: Bundle, devices: Iterable[Device]) -> tuple[LatencyRo
     return tuple(
         LatencyRow(
             device=device.name,
-            how=f"{expected.runtime}, {expected.threads} thread{'s' if expected.threads > 1 else ''}",
+            how=f"{expected.runtime}, {_threads(expected.threads)}",
             ms=expected.ms,
             low_ms=expected.low_ms,
             high_ms=expected.high_ms,
@@ -72,7 +72,7 @@ def _rows(profiled: Profiled) -> list[LatencyRow]:
     return [
         LatencyRow(
             device=report.cpu,
-            how=f"{report.engine} {report.engine_version}, {_threads(latency)}",
+            how=f"{report.engine} {report.engine_version}, {_threads(latency.threads)}",
             ms=latency.p50_ms,
             low_ms=latency.p50_ms,
             high_ms=latency.p90_ms,
@@ -84,5 +84,5 @@ def _rows(profiled: Profiled) -> list[LatencyRow]:
     ]
 
 
-def _threads(latency: Latency) -> str:
-    return "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

@@ -18,6 +18,7 @@ from edgetransfer.evaluate import wilson_interval
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import deploy, float_backbone
 from edgetransfer.features.extract import Progress, View, extract
+from edgetransfer.pipeline.forecast import why_unknown
 from edgetransfer.pipeline.recommend_candidates import Candidate
 from edgetransfer.pipeline.train import labels_of
 from edgetransfer.runtime.cores import cpu_name
@@ -209,11 +210,10 @@ class Judge:
 
 def _predicted(plan: Plan, device: Device, ops: Sequence[Op]) -> tuple[ImageTime | None, str]:
     """Return the predicted time on `device`, or None and why there is none."""
-    if plan.providers and plan.providers[0] != "cpu":
-        return None, f"no figures are known of {plan.providers[0]} on {device.slug}"
-    found = predict(ops, device.speeds, engine=plan.engine, threads=plan.threads or 1)
+    reason = why_unknown(device, plan.providers)
+    found = None if reason else predict(ops, device.speeds, engine=plan.engine, threads=plan.threads or 1)
     if found is None:
-        return None, f"the device file of {device.slug} has no figures to predict it from"
+        return None, reason or f"the device file of {device.slug} has no figures to predict it from"
     words = f"predicted, {found.words}"
     return ImageTime(found.ms, found.low_ms, found.high_ms, found.threads, False, found.validated, words), ""
 

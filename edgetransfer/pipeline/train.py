@@ -23,7 +23,7 @@ from edgetransfer.features.noise import keep_in_floats, rank_ops
 from edgetransfer.models import backbones
 from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline.fitting import choose_fit
-from edgetransfer.pipeline.forecast import forecast_plan
+from edgetransfer.pipeline.forecast import forecast_plan, why_unknown
 from edgetransfer.pipeline.gates import labels_sha256
 from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
 from edgetransfer.pipeline.local import write_local_choice
@@ -53,7 +53,7 @@ def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> Plan
     plan = resolve_plan(options)
     data_report = _dataset(options, watcher).report
     device = None if options.device is None else load_device(options.device)
-    if device is None or not device.speeds:
+    if device is None or why_unknown(device, plan.providers):
         return PlanReport(plan, data_report)
     watcher.stage("predicting the latency")
     return PlanReport(plan, data_report, forecast_plan(plan, options.backbone, device), device.max_latency_ms)

@@ -66,6 +66,15 @@ def test_work_that_was_never_measured_is_named_and_taken_like_its_float32():
     assert unknown == ("int8 pointwise macs",)
 
 
+def test_counts_and_bytes_that_were_never_measured_are_not_taken_like_elements_that_move():
+    moves = MS | {"float32 move written": 7.0}
+    ms, unknown = total_ms(
+        {"int16 ops": 60.0, "far activation bytes": 5.0, "float32 gelu activation written": 2.0}, moves
+    )
+    assert ms == pytest.approx(60 * 0.1 + 2 * 7.0)  # ops like float32's, elements like moved ones, bytes like nothing
+    assert unknown == ("int16 ops", "far activation bytes", "float32 gelu activation written")
+
+
 def test_channels_count_up_to_whole_tiles():
     nine = replace(POINTWISE, channels_out=9)
     assert terms_of([nine])["float32 pointwise macs"] == pytest.approx(2.0 * 16 / 9)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from latency.figures import read_figures
+from latency.fit import tied
 from latency.shipping import ALSO, SLUGS
 
 from edgetransfer.estimate.latency import total_ms
@@ -50,4 +51,5 @@ def test_what_a_shipped_device_says_of_its_speed_makes_sense(name):
         assert speed.rows >= speed.models >= 4
         assert 0 < speed.error_median <= speed.error_p90
         assert speed.low < 1 < speed.high
-        assert all(value > 0 for value in speed.ms.values())
+        # Nothing takes less than no time, and only what the fit has no coefficient for takes none.
+        assert all((value > 0) == (tied(term) is not None) and value >= 0 for term, value in speed.ms.items())

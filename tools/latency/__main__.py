@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from latency.figures import Figure, of_enough_networks, read_figures
+from latency.figures import Figure, read_figures
 from latency.fit import LeftOut, fit, leave_models_out, without_outliers
 from latency.shipping import SLUGS, write_device_files
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not figures:
                 continue
             beside = floats if precision == "int8" else ()
-            inliers = of_enough_networks(without_outliers(figures, fit(beside) if beside else None))
+            inliers = without_outliers(figures, fit(beside) if beside else None)
             print(
                 f"{family} {precision}: {len(figures)} figures, {len(figures) - len(inliers)} outlying", file=sys.stderr
             )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from latency.figures import Figure
+from latency.figures import Figure, of_enough_networks
 
 _HUBER = 0.15  # residuals of the logarithm above this count linearly
 _PULL = 0.02  # how much a coefficient's or scale's distance from its prior counts beside a figure's residual
@@ -89,9 +89,17 @@ def fit(figures: Sequence[Figure], floats: Fit | None = None) -> Fit:
 
 
 def without_outliers(figures: Sequence[Figure], floats: Fit | None = None) -> tuple[Figure, ...]:
-    """Return `figures` without those that a fit to all of them misses by more than a factor of two."""
-    found = fit(figures, floats)
-    return tuple(one for one in figures if abs(np.log(found.predict_ms(one) / one.ms)) <= OUTLYING)
+    """Return `figures` without those that a fit misses by more than a factor of two, until it misses none of the rest.
+
+    Platforms that are left with too few networks go too. What comes out would come out again.
+    """
+    while True:
+        found = fit(figures, floats)
+        near = [one for one in figures if abs(np.log(found.predict_ms(one) / one.ms)) <= OUTLYING]
+        kept = of_enough_networks(near)
+        if len(kept) == len(figures):
+            return kept
+        figures = kept
 
 
 @dataclass(frozen=True, slots=True)

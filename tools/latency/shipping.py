@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgetransfer.pipeline.device_here import with_speeds
+from edgetransfer.spec.device import load_device
 from edgetransfer.spec.latency import Speed
 from latency.figures import Figure, write_figures
 from latency.fit import Fit, LeftOut, fit, tied
@@ -39,7 +40,6 @@ ALSO = {
 }
 """Boards that are the same computer with something plugged in."""
 
-_BIG_CORES = {"big cores": 4, "all": 4, "": 4}  # what tables write instead of a number
 _LEAST_SLACK = 0.1  # no interval is narrower
 
 
@@ -73,7 +73,7 @@ def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tupl
     for one in figures:
         slug = SLUGS.get(one.device, ("", ""))[0]
         if slug:
-            threads = int(one.threads) if one.threads.isdigit() else _BIG_CORES[one.threads]
+            threads = int(one.threads) if one.threads.isdigit() else load_device(slug).big_cores
             groups[(slug, one.runtime, threads, one.precision)].append(one)
     found = sorted(groups.items())
     return [
@@ -82,9 +82,24 @@ def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tupl
     ]
 
 
+def coefficients_of(fitted: Fit, platform: tuple[str, ...], terms: Sequence[str]) -> dict[str, float]:
+    """Return ms a unit of each term that the fit speaks of on `platform`.
+
+    What it has no coefficient for costs nothing in it, and is said to: a prediction would take it like something else.
+    """
+    known = fitted.coefficients(platform)
+    precision = platform[2]
+    found = {}
+    for term in terms:
+        shared = tied(term)
+        if shared in known:
+            found[term] = known[shared]
+        elif shared is None and term.partition(" ")[0] in (precision, "far"):
+            found[term] = 0.0
+    return found
+
+
 def _speed(some: Sequence[Figure], fitted: Fit, tested: Sequence[LeftOut], terms: Sequence[str], threads: int) -> Speed:
-    known = fitted.coefficients(some[0].platform)
-    ms = {term: known[tied(term) or ""] for term in terms if (tied(term) or "") in known}
     kind = (some[0].family, some[0].precision)
     like = [one for one in tested if (one.figure.family, one.figure.precision) == kind]
     own = [one for one in like if (one.figure.runtime, one.figure.device) == (some[0].runtime, some[0].device)]
@@ -93,7 +108,7 @@ def _speed(some: Sequence[Figure], fitted: Fit, tested: Sequence[LeftOut], terms
     return Speed(
         runtime=some[0].runtime,
         threads=threads,
-        ms={term: value for term, value in ms.items() if value > 0},
+        ms=coefficients_of(fitted, some[0].platform, terms),
         basis="public",
         rows=len(some),
         models=len({one.model for one in some}),
