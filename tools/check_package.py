@@ -184,7 +184,7 @@ def build_package(folder: Path) -> Path:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     package = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgetransfer").rglob("*.py")}
     licences = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgetransfer/export/licences").glob("*.txt")}
-    devices = {path.name for path in (ROOT / "devices").glob("*.toml")}
+    devices = {path.name for ending in ("toml", "csv") for path in (ROOT / "devices").glob(f"*.{ending}")}
     carried = package | licences | {"edgetransfer/py.typed"}
     if not (licences and devices):
         raise CheckFailed("expected export/licences/*.txt and devices/*.toml in the checkout, found none")

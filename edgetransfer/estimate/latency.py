@@ -8,10 +8,13 @@ from typing import Any
 
 from edgetransfer.estimate.op import Op
 from edgetransfer.estimate.terms import terms_of
-from edgetransfer.spec.latency import Speed
+from edgetransfer.spec.latency import CPU, Speed
 
-RUNTIMES = {"litert": "LiteRT", "onnx": "ONNX Runtime"}
-"""Names of the runtimes behind this project's engines, as `Speed.runtime` has them."""
+RUNTIMES = {
+    "litert": "LiteRT", "onnx": "ONNX Runtime", "litert+qnn": "LiteRT with QNN", "onnx+qnn": "ONNX Runtime with QNN",
+    "litert+edgetpu": "Edge TPU",
+}  # fmt: skip
+"""Names of the runtimes behind engines, with an accelerator's delegate too, as `Speed.runtime` has them."""
 
 _STRANGE = 2.0  # how much wider the interval of a runtime becomes that the figures do not speak of: a convention
 
@@ -31,6 +34,7 @@ class Prediction:
         validated: Whether those figures are of the runtime that was asked for, and networks were left out to test them.
         words: How sure it is, as a sentence without full stop.
         unknown: Kinds of work that the figures say nothing of, taken at the rate of what is nearest.
+        processor: What computes: "cpu", or the name of an accelerator.
     """
 
     ms: float
@@ -41,6 +45,7 @@ class Prediction:
     validated: bool
     words: str
     unknown: tuple[str, ...] = ()
+    processor: str = CPU
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as JSON values."""
@@ -49,10 +54,13 @@ class Prediction:
     def as_text(self) -> str:
         """Return the prediction as one line."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g} ms) with {threads}: {self.words}"
+        where = f"with {threads}" if self.processor == CPU else f"on {self.processor}"
+        return f"{self.ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g} ms) {where}: {self.words}"
 
 
-def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads: int) -> Prediction | None:
+def predict(
+    ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads: int, processor: str = CPU
+) -> Prediction | None:
     """Return how long one image of a graph takes on a device of these `speeds`; None if none speaks of its work.
 
     Figures of the engine's own runtime are preferred to others, then those that speak of the graph's kinds of work in
@@ -61,8 +69,9 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
     Args:
         ops: The graph's, as an exporter's `costs` tells them.
         speeds: What is known of the device.
-        engine: The engine that will run the graph there.
+        engine: The engine that will run the graph there; with "+" and the delegate that brings it to an accelerator.
         threads: That it will have.
+        processor: What will compute; figures of others are not looked at.
     """
     runtime = RUNTIMES.get(engine, engine)
     terms = terms_of(ops)
@@ -72,7 +81,7 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
         unmeasured = sum(term not in one.ms for term in work)
         return (one.runtime != runtime, unmeasured, abs(one.threads - threads), one.basis != "measured")
 
-    speed = min(speeds, key=rank, default=None)
+    speed = min((one for one in speeds if one.processor == processor), key=rank, default=None)
     if speed is None or not _speaks_of(speed, work):
         return None
     ms, unknown = total_ms(terms, speed.ms)
@@ -87,6 +96,7 @@ def predict(ops: Iterable[Op], speeds: Sequence[Speed], *, engine: str, threads:
         validated=own and speed.models > 0,
         words=_words(speed, runtime),
         unknown=unknown,
+        processor=processor,
     )
 
 

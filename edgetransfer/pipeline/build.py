@@ -27,6 +27,7 @@ from edgetransfer.pipeline.gates import Gate, check_names
 from edgetransfer.pipeline.gates import as_text as gates_as_text
 from edgetransfer.pipeline.local import local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
+from edgetransfer.pipeline.placement import Placement, place_bundle
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
 from edgetransfer.pipeline.train import plan_build, train
 from edgetransfer.profile import profile
@@ -60,6 +61,7 @@ class BuildReport:
     gates: tuple[Gate, ...]
     predicted: Prediction | None = None
     memory: Memory | None = None
+    placements: tuple[Placement, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -73,6 +75,7 @@ class BuildReport:
             "profile": self.profiled.to_json(),
             "predicted": None if self.predicted is None else self.predicted.to_json(),
             "memory": None if self.memory is None else self.memory.to_json(),
+            "accelerators": [one.to_json() for one in self.placements],
             "gates": [gate.to_json() for gate in self.gates],
         }
 
@@ -91,6 +94,7 @@ class BuildReport:
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
             f"({self.profiled.engine} {self.profiled.engine_version})",
             *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
+            *(f"{'or there':<15}{one.as_text()}" for one in self.placements),
             *([] if self.memory is None else [f"memory         {self.memory.as_text()}"]),
             f"verified       {'yes' if self.verified.passed else 'NO'}",
             *gates_as_text(self.gates),
@@ -177,7 +181,9 @@ def build(
     watcher.stage("profiling")
     profiled = profile(bundle, providers=(), seconds=0.1)
     predicted = None if device is None else forecast_bundle(bundle, device)
-    return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted, forecast_memory(bundle))
+    placements = () if device is None else place_bundle(bundle, device)
+    memory = forecast_memory(bundle)
+    return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted, memory, placements)
 
 
 def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetransfer.errors import DeviceError
 from edgetransfer.spec.device_file import ARCHITECTURES, parse_device_file
-from edgetransfer.spec.latency import Speed
+from edgetransfer.spec.latency import CPU, Speed
 from edgetransfer.spec.recipe import RECIPES
 
 _HEAD = """\
@@ -97,17 +97,23 @@ def with_speeds(text: str, speeds: Sequence[Speed], slug: str) -> str:
     Raises:
         DeviceError: what came out is no device file.
     """
-    new = {(speed.runtime, speed.threads) for speed in speeds}
+    new = {(speed.processor, speed.runtime, speed.threads) for speed in speeds}
     head, *tables = re.split(r"^(?=\[\[speed\]\])", text, flags=re.MULTILINE)
-    old = [table for table in tables if (_value(table, "runtime"), int(_value(table, "threads") or 0)) not in new]
+    old = [table for table in tables if _speaks_of(table) not in new]
     head = re.sub(r"^slug = .*$", f"slug = {json.dumps(slug)}", head, count=1, flags=re.MULTILINE)
     found = "\n\n".join([head.rstrip(), *(table.rstrip() for table in old), *(_as_toml(one) for one in speeds)]) + "\n"
     parse_device_file(found.encode(), stem=slug, where=f"{slug}.toml")
     return found
 
 
+def _speaks_of(table: str) -> tuple[str, str, int]:
+    return _value(table, "processor") or CPU, _value(table, "runtime"), int(_value(table, "threads") or 0)
+
+
 def _as_toml(speed: Speed) -> str:
-    values = {key: value for key, value in speed.to_json().items() if key != "ms"}
+    values = {
+        key: value for key, value in speed.to_json().items() if key != "ms" and (key, value) != ("processor", CPU)
+    }
     lines = [f"{key} = {_number(value)}" for key, value in values.items()]
     terms = [f"{json.dumps(term)} = {_number(ms)}" for term, ms in sorted(speed.ms.items())]
     return "\n".join(["[[speed]]", *lines, "[speed.ms]", *terms])

@@ -13,6 +13,7 @@ from edgetransfer.features.deploy import float_backbone
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.device import Device
+from edgetransfer.spec.latency import CPU
 from edgetransfer.spec.recipe import Plan, Recipe
 
 _WEIGHTED = ("conv", "depthwise", "dense")
@@ -21,11 +22,12 @@ _WEIGHTED = ("conv", "depthwise", "dense")
 def why_unknown(device: Device, providers: Sequence[str]) -> str:
     """Return why nothing can be predicted of what `providers` compute on `device`; "" where it can.
 
-    All figures are of CPUs; ONNX Runtime's first provider may be another processor.
+    It is about the CPU; ONNX Runtime's first provider may be another processor. See `placement` for those.
     """
     if providers and providers[0] != "cpu":
         return f"no figures are known of {providers[0]} on {device.slug}"
-    return "" if device.speeds else f"the device file of {device.slug} has no figures to predict it from"
+    known = any(speed.processor == CPU for speed in device.speeds)
+    return "" if known else f"the device file of {device.slug} has no figures of its CPU to predict it from"
 
 
 def forecast_plan(plan: Plan, choice: BackboneChoice, device: Device) -> Prediction | None:
@@ -35,9 +37,13 @@ def forecast_plan(plan: Plan, choice: BackboneChoice, device: Device) -> Predict
     """
     if why_unknown(device, plan.providers):
         return None
-    backbone = float_backbone(choice, plan.format)
-    ops = [replace(op, precision=_precision(op, plan.recipe)) for op in get_exporter(plan.format).costs(backbone.graph)]
-    return predict(ops, device.speeds, engine=plan.engine, threads=device.threads)
+    return predict(costs_of_plan(plan, choice), device.speeds, engine=plan.engine, threads=device.threads)
+
+
+def costs_of_plan(plan: Plan, choice: BackboneChoice) -> list[Op]:
+    """Return what each op of the backbone will cost as `plan` makes it, from the float graph."""
+    graph = float_backbone(choice, plan.format).graph
+    return [replace(op, precision=_precision(op, plan.recipe)) for op in get_exporter(plan.format).costs(graph)]
 
 
 def forecast_bundle(bundle: Bundle, device: Device) -> Prediction | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError, UnknownNameError
 from edgetransfer.export import OpFact, get_exporter
+from edgetransfer.pipeline.placement import left_to_cpu
 from edgetransfer.quantize import op_versions
 from edgetransfer.spec.device import Device
 from edgetransfer.spec.manifest import Manifest
@@ -30,7 +31,6 @@ GATES: dict[str, str] = {
 """Every gate's name and what it promises."""
 DEFAULT_MAX_DROP = 5.0  # points; where no budget was named, what nobody would ship unknowingly
 MOST_SATURATED = 0.01  # of logits on real photos; the head's ranges have a seventh to spare
-LEAST_FALLBACK = 0.005  # of the multiply-adds: less than that off the accelerator is nobody's loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +222,13 @@ def _accelerator(ops: Sequence[OpFact], device: Device | None, manifest: Manifes
     known = [] if device is None else [item for item in device.accelerators if item.ops]
     if device is None or not known or manifest.format == "onnx":
         return "", "no accelerator whose ops are known is asked for"
-    total = sum(op.macs for op in ops) or 1
     faults = []
     for item in known:
-        off = [op for op in ops if op.kind not in item.ops and op.macs and not op.edge]
-        off += [op for op in ops if op.kind in item.ops and op.computes not in item.precisions and op.macs]
-        share = sum(op.macs for op in off) / total
-        if share > LEAST_FALLBACK:
-            kinds = ", ".join(sorted({f"{op.kind} ({op.computes})" for op in off}))
-            faults.append(f"{item.name} does not take {kinds}: {share:.1%} of the compute falls back to the CPU")
+        left, share = left_to_cpu(ops, item)
+        if left:
+            faults.append(
+                f"{item.name} does not take {', '.join(left)}: {share:.1%} of the compute falls back to the CPU"
+            )
     return "; ".join(faults), f"{', '.join(item.name for item in known)}: takes every op that computes"
 
 

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgetransfer.errors import BundleError, InputError
+from edgetransfer.estimate.latency import Prediction
 from edgetransfer.pipeline.forecast import forecast_bundle
 from edgetransfer.pipeline.page_figures import LatencyRow, Profiled
+from edgetransfer.pipeline.placement import place_bundle
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.device import Device
+from edgetransfer.spec.latency import CPU
 from edgetransfer.spec.report import ProfileReport
 
 INTERVAL = "p50 to p90"
@@ -48,11 +51,12 @@ def measured_rows(profiles: Iterable[Profiled]) -> tuple[LatencyRow, ...]:
 
 def predicted_rows(bundle: Bundle, devices: Iterable[Device]) -> tuple[LatencyRow, ...]:
     """Return a row for each device of whose speed something is known."""
-    found = [(device, forecast_bundle(bundle, device)) for device in devices]
+    found = [(device, expected) for device in devices for expected in _expected(bundle, device)]
     return tuple(
         LatencyRow(
             device=device.name,
-            how=f"{expected.runtime}, {_threads(expected.threads)}",
+            how=f"{expected.runtime}, "
+            + (_threads(expected.threads) if expected.processor == CPU else f"on {expected.processor}"),
             ms=expected.ms,
             low_ms=expected.low_ms,
             high_ms=expected.high_ms,
@@ -61,8 +65,13 @@ def predicted_rows(bundle: Bundle, devices: Iterable[Device]) -> tuple[LatencyRo
             measured=False,
         )
         for device, expected in found
-        if expected is not None
     )
+
+
+def _expected(bundle: Bundle, device: Device) -> list[Prediction]:
+    """Return what is expected on the CPU of `device` and on each of its accelerators, where something is known."""
+    placed = [one.predicted for one in place_bundle(bundle, device)]
+    return [one for one in (forecast_bundle(bundle, device), *placed) if one is not None]
 
 
 def _rows(profiled: Profiled) -> list[LatencyRow]:

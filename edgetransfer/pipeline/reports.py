@@ -11,6 +11,7 @@ from edgetransfer.data import DataReport
 from edgetransfer.estimate.latency import Prediction
 from edgetransfer.features.cost import KeptCost
 from edgetransfer.pipeline.forecast import budget_words
+from edgetransfer.pipeline.placement import Placement
 from edgetransfer.pipeline.search import Outcome
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.preprocess import Fit
@@ -25,12 +26,16 @@ class PlanReport:
     data_report: DataReport | None
     predicted: Prediction | None = None
     max_latency_ms: float | None = None
+    placements: tuple[Placement, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        data = None if self.data_report is None else self.data_report.to_json()
-        predicted = None if self.predicted is None else self.predicted.to_json()
-        return {"plan": self.plan.to_json(), "data": data, "predicted": predicted}
+        return {
+            "plan": self.plan.to_json(),
+            "data": None if self.data_report is None else self.data_report.to_json(),
+            "predicted": None if self.predicted is None else self.predicted.to_json(),
+            "accelerators": [one.to_json() for one in self.placements],
+        }
 
     def as_text(self) -> str:
         """Return the report for people."""
@@ -38,6 +43,8 @@ class PlanReport:
         if self.predicted is not None:
             words = budget_words(self.predicted, self.max_latency_ms)
             parts.append(f"one image there, without the head: {self.predicted.as_text()}{words}")
+        if self.placements:
+            parts.append("\n".join(f"on the accelerator {one.as_text()}" for one in self.placements))
         if self.data_report is not None:
             parts.append(self.data_report.as_text())
         return "\n\n".join(parts)

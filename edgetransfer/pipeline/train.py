@@ -28,6 +28,7 @@ from edgetransfer.pipeline.gates import labels_sha256
 from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
 from edgetransfer.pipeline.local import write_local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
+from edgetransfer.pipeline.placement import place_plan
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
 from edgetransfer.pipeline.search import Candidate, Outcome, keep_budget
 from edgetransfer.quantize.plan import make_plan
@@ -53,10 +54,12 @@ def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> Plan
     plan = resolve_plan(options)
     data_report = _dataset(options, watcher).report
     device = None if options.device is None else load_device(options.device)
-    if device is None or why_unknown(device, plan.providers):
+    if device is None or (why_unknown(device, plan.providers) and not device.accelerators):
         return PlanReport(plan, data_report)
     watcher.stage("predicting the latency")
-    return PlanReport(plan, data_report, forecast_plan(plan, options.backbone, device), device.max_latency_ms)
+    predicted = forecast_plan(plan, options.backbone, device)
+    placements = place_plan(plan, options.backbone, device)
+    return PlanReport(plan, data_report, predicted, device.max_latency_ms, placements)
 
 
 def resolve_plan(options: BuildOptions) -> Plan:

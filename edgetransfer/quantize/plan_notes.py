@@ -124,7 +124,11 @@ def _accelerator_notes(item: Accelerator, recipe: Recipe, model_bytes: int) -> l
 
 
 def _engine_notes(device: Device, support: EngineSupport, recipe: Recipe) -> list[str]:
-    found = [f"The engine {support.name} comes there from {support.package}."]
+    versions = f" with Python {', '.join(device.python)}" if device.python else ""
+    found = [
+        f"The engine {support.name} comes there from {support.package}, for {device.os} on {device.architecture}"
+        f"{versions}."
+    ]
     if support.note:
         found.append(f"On that engine: {support.note}.")
     if support.package == "tflite-runtime" and recipe.has_integer_weights:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetransfer.errors import DeviceError
-from edgetransfer.spec.latency import BASES
+from edgetransfer.spec.latency import BASES, CPU
 from edgetransfer.spec.recipe import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -151,6 +151,7 @@ _SHAPE: dict[str, Any] = {
             "error_p90": _SHARE,
             "low": _NUMBER,
             "high": _NUMBER,
+            "processor?": _TEXT,
             "ms": {"*": _SHARE},
         },
     ],
@@ -275,6 +276,9 @@ def _contradictions(data: dict[str, Any], stem: str) -> list[str]:
         found += _engine_contradictions(engine, f"engines[{i}]")
     for i, item in enumerate(data.get("accelerators", ())):
         found += _accelerator_contradictions(item, f"accelerators[{i}]")
+    processors = (CPU, *(item["name"] for item in data.get("accelerators", ())))
+    for i, speed in enumerate(data.get("speed", ())):
+        found += _word_problems(speed.get("processor", CPU), processors, f"speed[{i}].processor")
     return found
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgetransfer.spec.latency import CPU, Speed
+
 if TYPE_CHECKING:
     from edgetransfer.spec.device import Accelerator, CpuCluster, Device, EngineSupport, Measurement, Source
-    from edgetransfer.spec.latency import Speed
 
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
@@ -96,4 +97,5 @@ def _speed_text(speed: Speed) -> str:
         if speed.models
         else "tested on no network"
     )
-    return f"of {speed.runtime} with {threads}, {figures} ({speed.rows}); {tested}"
+    where = f"with {threads}" if speed.processor == CPU else f"on {speed.processor}"
+    return f"of {speed.runtime} {where}, {figures} ({speed.rows}); {tested}"

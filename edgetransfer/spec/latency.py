@@ -9,6 +9,9 @@ from typing import Any
 BASES = ("measured", "public")
 """Where coefficients come from; see `Speed.basis`."""
 
+CPU = "cpu"
+"""What `Speed.processor` calls the device's CPU."""
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -25,6 +28,7 @@ class Speed:
         error_p90: The same, 90th percentile.
         low: Nine of ten left-out networks took at least this times the prediction.
         high: Nine of ten left-out networks took at most this times the prediction.
+        processor: What computes: "cpu", or the name of one of the device's accelerators.
     """
 
     runtime: str
@@ -37,6 +41,7 @@ class Speed:
     error_p90: float
     low: float
     high: float
+    processor: str = CPU
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON values."""

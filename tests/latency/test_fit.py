@@ -107,10 +107,34 @@ def test_rows_are_left_out_by_rule_and_counted_and_the_rest_survives_a_way_throu
     read = read_figures(tmp_path / "table.csv")
     assert [one.model for one in read.used] == ["MobileNetV1", "MobileNetV2", "MobileNetV3-Small", "MobileNetV3-Large"]
     assert read.left_out == {
-        "no CPU engine": 1,
+        "of another runtime or precision": 1,
         "derived from a throughput": 1,
         "network that cannot be built": 1,
         "platform with few networks": 1,
     }
     write_figures(tmp_path / "again.csv", read.used)
     assert read_figures(tmp_path / "again.csv").used == read.used
+
+
+def test_figures_of_accelerators_are_read_apart_and_without_graphs_that_two_processors_shared(tmp_path):
+    rows = [
+        ("S24", "w8a8", "MobileNetV1", "layers 30 npu 30 gpu 0 cpu 0"),
+        ("S24", "w8a8", "MobileNetV2", "layers 60 npu 60 gpu 0 cpu 0"),
+        ("S24", "w8a8", "MobileNetV3-Small", "layers 90 npu 80 gpu 0 cpu 10"),
+        ("S24", "w8a8", "ResNet18", ""),
+        ("S24", "w8a8", "ResNet50", ""),
+        ("S24", "w8a16", "SqueezeNet1.1", ""),
+    ]
+    header = "device,runtime,precision,threads,model,input,latency_ms,repository,path,note\n"
+    lines = [
+        f"{device},qai-hub tflite [NPU],{kind},,{model},224x224,1.0,r,p,{note}\n" for device, kind, model, note in rows
+    ]
+    (tmp_path / "table.csv").write_text(header + "".join(lines))
+    read = read_figures(tmp_path / "table.csv", accelerators=True)
+    assert [one.model for one in read.used] == ["MobileNetV1", "MobileNetV2", "ResNet18", "ResNet50"]
+    assert {(one.runtime, one.family, one.precision) for one in read.used} == {("LiteRT with QNN", "Hexagon", "int8")}
+    assert read.left_out == {
+        "computed in part by another processor": 1,
+        "of another runtime or precision": 1,
+        "platform with few networks": 0,
+    }

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from latency.figures import read_figures
 from latency.fit import tied
-from latency.shipping import ALSO, SLUGS
+from latency.shipping import ALSO, SLUGS, device_of
 
 from edgetransfer.estimate.latency import total_ms
 from edgetransfer.spec.device import device_names, load_device
 
-TABLE = Path(__file__).resolve().parents[2] / "devices" / "public_figures.csv"
+DEVICES = Path(__file__).resolve().parents[2] / "devices"
+TABLE = DEVICES / "public_figures.csv"
+OF_ACCELERATORS = DEVICES / "accelerator_figures.csv"
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +21,29 @@ def figures():
     return read_figures(TABLE)
 
 
-def test_the_shipped_table_is_used_to_its_last_row(figures):
-    assert len(figures.used) == len(TABLE.read_text().splitlines()) - 1
-    assert not any(figures.left_out.values())
+@pytest.mark.parametrize(("table", "accelerators"), [(TABLE, False), (OF_ACCELERATORS, True)])
+def test_the_shipped_tables_are_used_to_their_last_row(table, accelerators):
+    found = read_figures(table, accelerators=accelerators)
+    assert len(found.used) == len(table.read_text().splitlines()) - 1
+    assert not any(found.left_out.values())
+
+
+def test_no_figure_of_a_cpu_is_taken_for_one_of_an_accelerator():
+    assert not read_figures(TABLE, accelerators=True).used
+    assert not read_figures(OF_ACCELERATORS).used
+
+
+def test_the_shipped_coefficients_of_accelerators_rest_on_the_figures_of_that_very_chip():
+    misses = []
+    for one in read_figures(OF_ACCELERATORS, accelerators=True).used:
+        slug, processor = device_of(one)
+        if not slug:
+            continue
+        there = [s for s in load_device(slug).speeds if (s.processor, s.runtime) == (processor, one.runtime)]
+        (speed,) = [s for s in there if f"{one.precision} pointwise macs" in s.ms]
+        misses.append(total_ms(one.terms, speed.ms)[0] / one.ms - 1)
+    assert len(misses) > 50
+    assert np.median(np.abs(misses)) < 0.25
 
 
 def test_the_shipped_coefficients_reproduce_the_figures_that_they_are_said_to_rest_on(figures):

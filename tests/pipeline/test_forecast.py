@@ -19,7 +19,7 @@ def test_figures_of_a_cpu_tell_nothing_of_another_processor():
     assert JETSON.speeds
     assert why_unknown(JETSON, ("tensorrt", "cuda", "cpu")) == "no figures are known of tensorrt on jetson_orin_nano"
     assert why_unknown(JETSON, ("cpu",)) == why_unknown(JETSON, ()) == ""
-    assert "no figures to predict it from" in why_unknown(replace(JETSON, speeds=()), ())
+    assert "no figures of its CPU to predict it from" in why_unknown(replace(JETSON, speeds=()), ())
 
 
 def test_a_plan_for_a_gpu_is_given_no_time():

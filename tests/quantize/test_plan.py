@@ -160,7 +160,7 @@ def test_a_width_or_size_that_the_backbone_lacks_is_refused() -> None:
 
 def test_a_32_bit_device_is_told_about_tflite_runtime() -> None:
     text = plan_as_text(make_plan(LITE0, device=load_device("rockchip_rv1126")))
-    assert "The engine litert comes there from tflite-runtime." in text
+    assert "The engine litert comes there from tflite-runtime, for " in text
     assert "numpy below 2" in text
     assert "Compare static_int8 with float32 there." in text
 

@@ -2,8 +2,8 @@
 
     tools/fit_latency [--figures TABLE.csv] [--write] [--json]
 
-Without --figures: devices/public_figures.csv, the figures that the shipped coefficients rest on. With --write the
-device files get their coefficients, and that table what was used.
+Without --figures: devices/public_figures.csv and devices/accelerator_figures.csv, the figures that the shipped
+coefficients rest on. With --write the device files get their coefficients, and those tables what was used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from latency.figures import Figure, read_figures
+from latency.figures import Figure, read_figures, write_figures
 from latency.fit import LeftOut, fit, leave_models_out, without_outliers
 from latency.shipping import SLUGS, write_device_files
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = ROOT / "devices" / "public_figures.csv"
+DEVICES = ROOT / "devices"
+TABLES = {"CPU engines": DEVICES / "public_figures.csv", "accelerators": DEVICES / "accelerator_figures.csv"}
+"""Where figures ship, by what they are of; the two are never fitted or reported together."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,17 +32,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="tools/fit_latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--figures", type=Path, default=TABLE, metavar="TABLE.csv")
-    parser.add_argument("--write", action="store_true", help="write devices/*.toml and devices/public_figures.csv")
+    parser.add_argument("--figures", type=Path, metavar="TABLE.csv", help="of both [default: the two that ship]")
+    parser.add_argument("--write", action="store_true", help="write devices/*.toml and the two tables there")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    read = read_figures(asked.figures)
-    tested: list[LeftOut] = []
+    reports = {}
+    found: list[tuple[list[Figure], list[LeftOut]]] = []
+    for name, table in TABLES.items():
+        read = read_figures(asked.figures or table, accelerators=name == "accelerators")
+        kept, tested = tested_figures(read.used)
+        found.append((kept, tested))
+        reports[name] = summary(
+            tested, {**read.left_out, "beside all others by a factor of two": len(read.used) - len(kept)}
+        )
+    if asked.write:
+        everything = ([one for kept, _ in found for one in kept], [one for _, tested in found for one in tested])
+        reports["written"] = write_device_files(DEVICES, *everything)
+        for (kept, _), table in zip(found, TABLES.values(), strict=True):
+            write_figures(table, kept)
+    print(json.dumps(reports, indent=1) if asked.json else "\n\n".join(f"{n}: {as_text(reports[n])}" for n in TABLES))
+
+
+def tested_figures(used: Sequence[Figure]) -> tuple[list[Figure], list[LeftOut]]:
+    """Return the figures that lie beside no others, and what is expected of each with its network left out."""
     kept: list[Figure] = []
-    for family in sorted({one.family for one in read.used}):
+    tested: list[LeftOut] = []
+    for family in sorted({one.family for one in used}):
         floats: tuple[Figure, ...] = ()
-        for precision in ("float32", "int8"):
-            figures = [one for one in read.used if (one.family, one.precision) == (family, precision)]
+        for precision in ("float32", "float16", "int8"):
+            figures = [one for one in used if (one.family, one.precision) == (family, precision)]
             if not figures:
                 continue
             beside = floats if precision == "int8" else ()
@@ -51,11 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             kept += inliers
             tested += leave_models_out(inliers, beside)
             floats = inliers
-    left_out = {**read.left_out, "beside all others by a factor of two": len(read.used) - len(kept)}
-    report = summary(tested, left_out)
-    if asked.write:
-        report["written"] = write_device_files(ROOT / "devices", TABLE, kept, tested)
-    print(json.dumps(report, indent=1) if asked.json else as_text(report))
+    return kept, tested
 
 
 def summary(tested: Sequence[LeftOut], left_out: dict[str, int]) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Fit:
     structure: Floats
     scales: Floats
 
+    @property
+    def precision(self) -> str:
+        """What all its figures compute in."""
+        return self.platforms[0][2]
+
     def coefficients(self, platform: tuple[str, ...]) -> dict[str, float]:
         """Return ms a unit of each tied term on that platform."""
         scale = self.scales[self.platforms.index(platform)]
@@ -77,7 +82,7 @@ def fit(figures: Sequence[Figure], floats: Fit | None = None) -> Fit:
 
     Args:
         figures: What was published.
-        floats: The family's float32 fit, for integers: their structure is expected to be like it, for fewer networks
+        floats: The family's fit to floats, for integers: their structure is expected to be like it, for fewer networks
             are published in int8.
     """
     work = _Work.of(figures, floats)
@@ -120,7 +125,7 @@ def leave_models_out(figures: Sequence[Figure], floats: Sequence[Figure] = ()) -
 
     Args:
         figures: Of one family and precision.
-        floats: The family's in float32, if `figures` are of integers.
+        floats: The family's in floats, if `figures` are of integers.
     """
     found = []
     for model in sorted({one.model for one in figures}):
@@ -159,7 +164,8 @@ class _Work:
         prior = np.log([_PRIORS[_GROUPS[number]] for number in groups])
         if floats is not None:
             known = dict(zip(floats.terms, floats.structure, strict=True))
-            prior = np.array([known.get(_as_float(term), value) for term, value in zip(terms, prior, strict=True)])
+            like = [term.replace("int8 ", f"{floats.precision} ", 1) for term in terms]
+            prior = np.array([known.get(term, value) for term, value in zip(like, prior, strict=True)])
         return cls(terms, platforms, amounts, owner, np.log([one.ms for one in figures]), groups, prior)
 
     def first_guess(self) -> Floats:
@@ -198,7 +204,3 @@ class _Work:
             (np.stack(by_group, axis=1) + _PULL * off / spreads).reshape(-1),
         ]
         return float(loss), np.concatenate(gradient)
-
-
-def _as_float(term: str) -> str:
-    return term.replace("int8 ", "float32 ", 1)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgetransfer.pipeline.device_here import with_speeds
 from edgetransfer.spec.device import load_device
-from edgetransfer.spec.latency import Speed
-from latency.figures import Figure, write_figures
+from edgetransfer.spec.latency import CPU, Speed
+from latency import figures as tables
+from latency.figures import Figure
 from latency.fit import Fit, LeftOut, fit, tied
 
 SLUGS = {
@@ -40,12 +42,20 @@ ALSO = {
 }
 """Boards that are the same computer with something plugged in."""
 
+ACCELERATORS = {
+    "Samsung Galaxy S24": ("galaxy_s24", "Hexagon NPU"),
+    "SA8295P ADP": ("qualcomm_sa8295p", "Hexagon V68 with HMX"),
+    "Coral Dev Board": ("coral_dev_board", "Edge TPU"),
+}
+"""The same of GPUs and NPUs that have figures of a runtime that a bundle can use: slug, and name of the accelerator."""
+
+_SHIPPED_FAMILIES = ("Hexagon", "Edge TPU")
+_OTHER_FAMILIES = {family for _, family in tables.ACCELERATORS.values()}.difference(_SHIPPED_FAMILIES)
+
 _LEAST_SLACK = 0.1  # no interval is narrower
 
 
-def write_device_files(
-    folder: Path, table: Path, figures: Sequence[Figure], tested: Sequence[LeftOut]
-) -> dict[str, int]:
+def write_device_files(folder: Path, figures: Sequence[Figure], tested: Sequence[LeftOut]) -> dict[str, int]:
     """Write the coefficients of every device that has a file; return how many each got."""
     found: dict[str, list[Speed]] = defaultdict(list)
     for slug, speed in speeds_of(figures, tested):
@@ -54,8 +64,8 @@ def write_device_files(
     for slug, speeds in sorted(found.items()):
         path = folder / f"{slug}.toml"
         bare = re.split(r"^\[\[speed\]\]", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
-        path.write_text(with_speeds(bare, sorted(speeds, key=lambda one: (one.runtime, one.threads)), slug))
-    write_figures(table, figures)
+        ordered = sorted(speeds, key=lambda one: (one.processor != CPU, one.runtime, one.threads))
+        path.write_text(with_speeds(bare, ordered, slug))
     return {slug: len(speeds) for slug, speeds in sorted(found.items())}
 
 
@@ -65,21 +75,30 @@ def speeds_of(figures: Sequence[Figure], tested: Sequence[LeftOut]) -> list[tupl
     Each precision has coefficients of its own, for bytes and calls too: they were fitted apart.
     """
     fits: dict[tuple[str, str], Fit] = {}
-    for family, precision in sorted({(one.family, one.precision) for one in figures}):  # float32 before int8
+    for family, precision in sorted({(one.family, one.precision) for one in figures}):  # floats before int8
         some = [one for one in figures if (one.family, one.precision) == (family, precision)]
-        fits[family, precision] = fit(some, fits.get((family, "float32")) if precision == "int8" else None)
+        floats = fits.get((family, "float32"), fits.get((family, "float16")))
+        fits[family, precision] = fit(some, floats if precision == "int8" else None)
     terms = sorted({term for one in figures for term in one.terms})
-    groups: dict[tuple[str, str, int, str], list[Figure]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, int, str], list[Figure]] = defaultdict(list)
     for one in figures:
-        slug = SLUGS.get(one.device, ("", ""))[0]
+        slug, processor = device_of(one)
         if slug:
-            threads = int(one.threads) if one.threads.isdigit() else load_device(slug).big_cores
-            groups[(slug, one.runtime, threads, one.precision)].append(one)
+            counted = processor != CPU or one.threads.isdigit()
+            threads = int(one.threads or 1) if counted else load_device(slug).big_cores
+            groups[(slug, processor, one.runtime, threads, one.precision)].append(one)
     found = sorted(groups.items())
     return [
-        (slug, _speed(of, fits[of[0].family, of[0].precision], tested, terms, threads))
-        for (slug, _, threads, _), of in found
+        (slug, replace(_speed(of, fits[of[0].family, of[0].precision], tested, terms, threads), processor=processor))
+        for (slug, processor, _, threads, _), of in found
     ]
+
+
+def device_of(figure: Figure) -> tuple[str, str]:
+    """Return the slug of the device file that `figure` speaks of, "" if none does, and the processor there."""
+    if figure.family in _SHIPPED_FAMILIES:
+        return ACCELERATORS.get(figure.device, ("", ""))
+    return ("", "") if figure.family in _OTHER_FAMILIES else (SLUGS.get(figure.device, ("", ""))[0], CPU)
 
 
 def coefficients_of(fitted: Fit, platform: tuple[str, ...], terms: Sequence[str]) -> dict[str, float]:
