@@ -122,6 +122,7 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
     epilog=console.example(
         "edgetransfer devices calibrate --output my_board.toml",
         "edgetransfer devices calibrate --device raspberry_pi_4 --threads 1 --threads 4 --output my_pi.toml",
+        "edgetransfer devices calibrate --engine onnx --output my_board.toml",
         "edgetransfer plan photos/ --device ./my_board.toml",
     ),
 )
@@ -132,26 +133,31 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
     metavar="NAME",
     help="Take all other facts from this device; else from what this machine says of itself.",
 )
+@click.option("--engine", type=click.Choice(["litert", "onnx", "all"]), metavar="NAME",
+              help="Measure litert, onnx or all. [default: each that is installed and that --device lists]")  # fmt: skip
 @click.option("--threads", multiple=True, type=click.IntRange(1), metavar="N",
               help="Measure with so many threads; can be repeated. [default: 1 and all cores]")  # fmt: skip
 @console.quiet_option
 @console.json_option
-def calibrate_device(output: Path, device: str | None, threads: tuple[int, ...], quiet: bool, as_json: bool) -> None:
+def calibrate_device(
+    output: Path, device: str | None, engine: str | None, threads: tuple[int, ...], quiet: bool, as_json: bool
+) -> None:
     """Measure this machine's speed, and write it as a device file.
 
-    Times some 250 small graphs of single ops with LiteRT, fits coefficients to them, and tests those on ten small
+    Times some 250 small graphs of single ops with each engine, fits coefficients to them, and tests those on ten small
     networks. What latency is predicted from them is then validated for this very device. Takes a minute or two for
-    each count of threads; let nothing else run meanwhile. Needs the extra 'train'.
+    each engine and count of threads; let nothing else run meanwhile. Needs the extra 'train'.
     """
     from edgetransfer.cli import extras
     from edgetransfer.cli.progress import progress
 
     extras.require("train")
-    from edgetransfer.pipeline.calibrate import calibrate_here
+    from edgetransfer.pipeline.calibrate import PACKAGES, calibrate_here
 
+    engines = tuple(PACKAGES) if engine == "all" else (engine,) if engine else ()
     console.interrupted_keeps("nothing was written")
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
-        report = calibrate_here(output, base=device, threads=threads, watcher=watcher)
+        report = calibrate_here(output, base=device, engines=engines, threads=threads, watcher=watcher)
     console.emit(report, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgetransfer import registry
 from edgetransfer.estimate.op import Op
-from edgetransfer.models.trained import Dense
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Ranges

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from edgetransfer.errors import ExportError
 from edgetransfer.export import name_layers
 from edgetransfer.export._rounding import MARGIN, round_together
-from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.tensor import Quantization
 
 _ACTIVATIONS = {

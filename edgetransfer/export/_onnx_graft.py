@@ -18,9 +18,9 @@ from onnx import helper
 from edgetransfer.errors import ExportError
 from edgetransfer.export import name_layers
 from edgetransfer.export._rounding import MARGIN, round_together
-from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.onnx_carry_out import FEATURES
 from edgetransfer.quantize.onnx_graph import OnnxGraph
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.tensor import Quantization
 
 LOGITS, SCORES = "logits", "scores"

@@ -17,10 +17,10 @@ from edgetransfer.export import litert
 from edgetransfer.export._tflm_memory import predicted_arena_bytes
 from edgetransfer.export._tflm_source import Facts, header, source
 from edgetransfer.export.litert import calibrate, convert, costs, finish, head_alone, labels, step, survey
-from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Ranges

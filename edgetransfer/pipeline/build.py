@@ -18,7 +18,7 @@ from edgetransfer.evaluate import check_labels, evaluate, evaluate_bundle
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import float_backbone, float_graph, load_keras
 from edgetransfer.features.extract import View, extract, model_input
-from edgetransfer.models.trained import TrainedModel, apply_head
+from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline import export as exporting
 from edgetransfer.pipeline import train as training
 from edgetransfer.pipeline.export import ExportOptions, Measured, export
@@ -36,6 +36,7 @@ from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.dense import apply_head
 from edgetransfer.spec.device import load_device
 from edgetransfer.spec.manifest import SplitMetric
 from edgetransfer.spec.preprocess import ImageInput, Normalisation

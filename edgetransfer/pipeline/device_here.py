@@ -8,10 +8,11 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgetransfer.errors import DeviceError
+from edgetransfer.quantize.support import why_not
 from edgetransfer.spec.device_file import ARCHITECTURES, parse_device_file
 from edgetransfer.spec.latency import CPU, Speed
 from edgetransfer.spec.recipe import RECIPES
@@ -41,17 +42,18 @@ os = {os}
 architecture = {architecture}
 python = [{python}]
 sources = [{{ what = "the device's own /etc/os-release", where = "file:///etc/os-release", checked = {today} }}]
-
-[[engines]]
-name = "litert"
-package = {package}
-recipes = {recipes}
-sources = [{{ what = "it ran there", where = "file:///proc/cpuinfo", checked = {today} }}]
 """
 _MEMORY = """
 [memory]
 ram_bytes = [{ram_bytes}]
 sources = [{{ what = "the device's own /proc/meminfo", where = "file:///proc/meminfo", checked = {today} }}]
+"""
+_ENGINE = """
+[[engines]]
+name = {name}
+package = {package}
+recipes = {recipes}
+sources = [{{ what = "it ran there", where = "file:///proc/cpuinfo", checked = {today} }}]
 """
 # What /proc/cpuinfo calls what device files call otherwise; x86 with 8-bit dot products is said to have `dotprod` too.
 _SIMD = {
@@ -60,8 +62,8 @@ _SIMD = {
 }  # fmt: skip
 
 
-def describe_here(slug: str, package: str) -> str:
-    """Return a device file about this machine, as text, with `package` for its engine.
+def describe_here(slug: str, packages: Mapping[str, str]) -> str:
+    """Return a device file about this machine, as text, with the engines of `packages`, by their names.
 
     Raises:
         DeviceError: the processor is none that device files know.
@@ -75,7 +77,7 @@ def describe_here(slug: str, package: str) -> str:
     cpu = _first(r"^(?:model name|Hardware|Model)\s*:\s*(.+)$", cpuinfo) or platform.processor() or architecture
     today = datetime.date.today().isoformat()
     ram = _first(r"^MemTotal:\s*(\d+) kB", _text("/proc/meminfo"))
-    return _HEAD.format(
+    head = _HEAD.format(
         slug=json.dumps(slug),
         name=json.dumps(platform.node() or slug),
         cpu=json.dumps(cpu.strip()),
@@ -86,9 +88,23 @@ def describe_here(slug: str, package: str) -> str:
         os=json.dumps(_first(r'^PRETTY_NAME="?([^"\n]+)', _text("/etc/os-release")) or platform.platform(terse=True)),
         architecture=json.dumps(architecture),
         python=json.dumps(f"{sys.version_info.major}.{sys.version_info.minor}"),
-        package=json.dumps(package),
-        recipes=json.dumps(sorted(RECIPES)),
     )
+    return with_engines(head, packages)
+
+
+def with_engines(text: str, packages: Mapping[str, str]) -> str:
+    """Return the device file `text` with the engines of `packages` too, by their names; the caller knows it has none.
+
+    They stand before the first speed.
+    """
+    today = datetime.date.today().isoformat()
+    added = ""
+    for name, package in packages.items():
+        recipes = sorted(recipe.name for recipe in RECIPES.values() if why_not(name, recipe) is None)
+        values = {"name": name, "package": package, "recipes": recipes}
+        added += _ENGINE.format(today=today, **{key: json.dumps(value) for key, value in values.items()})
+    head, *tables = re.split(r"^(?=\[\[speed\]\])", text, maxsplit=1, flags=re.MULTILINE)
+    return "\n".join([head.rstrip() + "\n" + added, *tables]) if added else text
 
 
 def with_speeds(text: str, speeds: Sequence[Speed], slug: str) -> str:

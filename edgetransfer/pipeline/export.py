@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgetransfer.errors import ExportError, RecipeError
 from edgetransfer.export import Card, Exporter, get_exporter
 from edgetransfer.features.deploy import float_backbone
-from edgetransfer.models.trained import TrainedModel, apply_head
+from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline import gates
 from edgetransfer.pipeline.golden import record
 from edgetransfer.pipeline.local import local_choice
@@ -25,6 +25,7 @@ from edgetransfer.quantize.support import why_not
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.bundle import Bundle, write_bundle
+from edgetransfer.spec.dense import apply_head
 from edgetransfer.spec.device import Device, device_names, load_device
 from edgetransfer.spec.manifest import (
     BackboneInfo,

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset, Sample
-from edgetransfer.models.trained import GoldenFrames, TrainedModel, apply_head
+from edgetransfer.models.trained import GoldenFrames, TrainedModel
 from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.engines import Kernels, open_engine
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
+from edgetransfer.spec.dense import apply_head
 from edgetransfer.spec.golden import Golden
 from edgetransfer.spec.manifest import GoldenInfo
 from edgetransfer.spec.preprocess import ImageInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -30,7 +30,9 @@ class BackboneSpec:
     """What a registered backbone offers.
 
     `sizes_px` and `alphas` are the input sizes and width multipliers with published weights; any size from
-    `minimum_px` up can be asked for. `parameters` and `macs` speak of the default size and alpha.
+    `minimum_px` up can be asked for. `parameters` and `macs` speak of the default size and alpha. `kind` says what it
+    looks at; of sounds and sentences, whose input is fixed, `input_px`, `minimum_px` and `sizes_px` say its frames or
+    tokens.
     """
 
     name: str
@@ -47,11 +49,13 @@ class BackboneSpec:
     licence_url: str
     pretrained_on: str
     source: str
+    kind: Literal["image", "audio", "text"] = "image"
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as JSON values."""
         return {
             "name": self.name,
+            "kind": self.kind,
             "summary": self.summary,
             "input_px": self.input_px,
             "sizes_px": list(self.sizes_px),

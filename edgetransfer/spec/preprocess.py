@@ -38,9 +38,19 @@ class ImageInput:
             raise BundleError(f"image pad_value: expected 0 to 255, got {self.pad_value}")
 
     @property
+    def kind(self) -> str:
+        """The name of this kind of input."""
+        return "image"
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one model input."""
         return (self.height_px, self.width_px, 3)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of one model input."""
+        return "uint8"
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""

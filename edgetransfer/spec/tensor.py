@@ -13,7 +13,7 @@ from edgetransfer.errors import BundleError
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest real value of a tensor, by the tensor's name in the float graph."""
-DTYPES = ("uint8", "int8", "int16", "float32")
+DTYPES = ("uint8", "int8", "int16", "int32", "float32")
 
 
 @dataclass(frozen=True, slots=True)

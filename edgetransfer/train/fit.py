@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import DataError
-from edgetransfer.models.trained import Dense, apply_head
+from edgetransfer.spec.dense import Dense, apply_head
 
 if TYPE_CHECKING:
     from edgetransfer.models.heads.single_label import Candidate

@@ -10,9 +10,9 @@ import pytest
 from edgetransfer import registry
 from edgetransfer.errors import UnknownNameError
 from edgetransfer.export import Card, get_exporter
-from edgetransfer.models.trained import Dense, apply_head
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.predictor import ENGINE_OF_FORMAT
+from edgetransfer.spec.dense import Dense, apply_head
 from edgetransfer.spec.manifest import FORMATS
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import RECIPES

@@ -7,11 +7,11 @@ import pytest
 
 from edgetransfer.errors import ExportError
 from edgetransfer.export._litert_graft import graft
-from edgetransfer.models.trained import Dense, apply_head
 from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.dense import Dense, apply_head
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import RECIPES
 

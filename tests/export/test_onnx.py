@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import ExportError
-from edgetransfer.models.trained import Dense, apply_head
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.dense import Dense, apply_head
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import RECIPES
 

@@ -12,9 +12,9 @@ pytest.importorskip("tflite_micro", reason="there are wheels for Linux on x86-64
 
 from edgetransfer.errors import EngineError, ExportError, RecipeError
 from edgetransfer.export import Card, get_exporter, tflm
-from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import RECIPES, Override
 

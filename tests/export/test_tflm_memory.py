@@ -9,8 +9,8 @@ pytest.importorskip("tflite_micro", reason="there are wheels for Linux on x86-64
 
 from edgetransfer.estimate.memory import TFLM, Buffer, arena_bytes
 from edgetransfer.export import _tflm_memory, tflm
-from edgetransfer.models.trained import Dense
 from edgetransfer.quantize.flatbuffer import Graph
+from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import RECIPES
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import BundleError
-from edgetransfer.models.trained import Dense, GoldenFrames, TrainedModel, apply_head
+from edgetransfer.models.trained import GoldenFrames, TrainedModel
+from edgetransfer.spec.dense import Dense, apply_head
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_a_base_that_is_broken_is_refused_and_the_old_file_stays(tmp_path):
 
 
 def test_a_speed_survives_the_way_through_the_file():
-    text = with_speeds(describe_here("desk", "ai-edge-litert"), [SPEED], "desk")
+    text = with_speeds(describe_here("desk", {"litert": "ai-edge-litert"}), [SPEED], "desk")
     assert text.count("[[speed]]") == 1
     assert '"float32 pointwise macs" = 0.02' in text
 

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from edgetransfer.data import load_dataset
-from edgetransfer.models.trained import TrainedModel, apply_head
+from edgetransfer.models.trained import TrainedModel
 from edgetransfer.pipeline.golden import LONGEST_PX, SAMPLES, own_frames, synthetic_frames
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.image import prepare
+from edgetransfer.spec.dense import apply_head
 
 
 def test_synthetic_frames_are_the_same_everywhere():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import DataError
-from edgetransfer.models.trained import apply_head
+from edgetransfer.spec.dense import apply_head
 from edgetransfer.train.fit import HeadOptions, fit
 
 CLASSES = 3

@@ -1,9 +1,10 @@
 """Latency predicted from `devices calibrate` beside measured, of networks that the calibration never saw.
 
-    tools/bench latency [--device FILE.toml] [--threads N] [--models FILE.tflite ...] [--folder FOLDER] [--json]
+    tools/bench latency [--engine litert|onnx] [--device FILE.toml] [--threads N] [--models FILE ...] [--folder FOLDER]
+                        [--json]
 
 Without --device this machine is calibrated first, as `edgetransfer devices calibrate` does. Without --models: the
-architectures of keras.applications that `tools/bench memory` makes, as float32 and int8. Measured is what the
+architectures of keras.applications that `tools/bench memory` makes, as float32 and int8 files of the engine. Measured is what the
 calibration measures, the tenth percentile of a series of calls: whatever else runs only makes calls slower. The
 relative error is predicted over measured, minus one.
 """
@@ -20,53 +21,55 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import FOLDER, made
+from memory import ENDINGS, FOLDER, made
 
 SECONDS = 2.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=ENDINGS, default="litert", help="what runs them [default: litert]")
     parser.add_argument("--device", type=Path, metavar="FILE.toml", help="what `devices calibrate` wrote here")
     parser.add_argument("--threads", type=int, action="append", metavar="N", help="[default: 1]")
-    parser.add_argument("--models", type=Path, nargs="+", metavar="FILE.tflite")
+    parser.add_argument("--models", type=Path, nargs="+", metavar="FILE", help=".tflite or .onnx files, as the engine takes")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where made models are kept [default: {FOLDER}]")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     threads = asked.threads or [1]
-    models = asked.models or made(asked.folder)
-    speeds = speeds_of(asked.device, threads)
-    rows = [one(path, speeds, count) for count in threads for path in models]
+    models = asked.models or made(asked.folder, asked.engine)
+    speeds = speeds_of(asked.device, asked.engine, threads)
+    rows = [one(path, asked.engine, speeds, count) for count in threads for path in models]
     report = {"rows": rows, "errors": {name: errors(some) for name, some in groups(rows).items()}}
     print(json.dumps(report, indent=1) if asked.json else as_text(report))
 
 
-def speeds_of(device: Path | None, threads: list[int]) -> Any:
+def speeds_of(device: Path | None, engine: str, threads: list[int]) -> Any:
     from edgetransfer.pipeline.calibrate import calibrate_here
     from edgetransfer.spec.device import load_device
 
     if device is not None:
         return load_device(device).speeds
     with tempfile.TemporaryDirectory(prefix="edgetransfer-bench-") as folder:
-        report = calibrate_here(Path(folder) / "here.toml", threads=threads)
+        report = calibrate_here(Path(folder) / "here.toml", engines=[engine], threads=threads)
     print(report.as_text().splitlines()[0], file=sys.stderr)
     return report.speeds
 
 
-def one(path: Path, speeds: Any, threads: int) -> dict[str, Any]:
+def one(path: Path, engine: str, speeds: Any, threads: int) -> dict[str, Any]:
     from edgetransfer.estimate.latency import predict
     from edgetransfer.export import get_exporter
     from edgetransfer.pipeline.calibrate import time_graph
 
     graph = path.read_bytes()
-    expected = predict(get_exporter("litert").costs(graph), speeds, engine="litert", threads=threads)
-    if expected is None or expected.threads != threads:
+    expected = predict(get_exporter(engine).costs(graph), speeds, engine=engine, threads=threads)
+    if expected is None or not expected.validated or expected.threads != threads:
         raise SystemExit(
-            f"Error: nothing is known of the speed with {threads} threads: calibrate with --threads {threads}"
+            f"Error: nothing is known of the speed with {threads} threads: calibrate with --engine {engine} "
+            f"--threads {threads}"
         )
-    measured = time_graph(graph, threads, seconds=SECONDS)
-    row = {"model": path.name.removesuffix(".tflite"), "threads": threads, "measured_ms": measured}
+    measured = time_graph(graph, threads, engine=engine, seconds=SECONDS)
+    row = {"model": path.name.removesuffix(ENDINGS[engine]), "threads": threads, "measured_ms": measured}
     row |= {"predicted_ms": expected.ms, "low_ms": expected.low_ms, "high_ms": expected.high_ms}
     print(json.dumps(row), file=sys.stderr)
     return row | {"error": expected.ms / measured - 1, "held": expected.low_ms <= measured <= expected.high_ms}

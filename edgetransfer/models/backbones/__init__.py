@@ -31,7 +31,12 @@ _RULES = 1  # raise when the same weights give another model than before
 
 
 class Plugin(Protocol):
-    """What a file in this folder offers."""
+    """What a file in this folder offers.
+
+    One that does not look at images also has `INPUT`, an `AudioInput` or `TextInput`; its model takes (None, *shape)
+    of real log-mel, or of int32 token ids. One of sentences has `assets(path)`, which returns the files that the
+    bundle carries for it, by name, from the file of weights.
+    """
 
     SPEC: BackboneSpec
     WEIGHTS: tuple[WeightFile, ...]

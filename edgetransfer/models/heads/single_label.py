@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.models.trained import Dense
+from edgetransfer.spec.dense import Dense
 
 
 @dataclass(frozen=True, slots=True)

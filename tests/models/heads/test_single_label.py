@@ -5,7 +5,7 @@ import pytest
 
 from edgetransfer.models.heads import single_label
 from edgetransfer.models.heads.single_label import Candidate
-from edgetransfer.models.trained import apply_head
+from edgetransfer.spec.dense import apply_head
 
 CANDIDATES = [Candidate(0, 0.0, 1e-3), Candidate(0, 0.0, 1e-2), Candidate(6, 0.3, 1e-3)]
 
