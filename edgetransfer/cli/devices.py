@@ -134,7 +134,7 @@ def check_devices(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
     help="Take all other facts from this device; else from what this machine says of itself.",
 )
 @click.option("--engine", type=click.Choice(["litert", "onnx", "all"]), metavar="NAME",
-              help="Measure litert, onnx or all. [default: each that is installed and that --device lists]")  # fmt: skip
+              help="Measure litert, onnx or all. [default: each that is installed and --device lists]")  # fmt: skip
 @click.option("--threads", multiple=True, type=click.IntRange(1), metavar="N",
               help="Measure with so many threads; can be repeated. [default: 1 and all cores]")  # fmt: skip
 @console.quiet_option

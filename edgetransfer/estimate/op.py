@@ -36,7 +36,7 @@ class Op:
         stride: Of its window, along the width.
         channels_in: Channels it takes; 0 where that means nothing.
         channels_out: Channels it gives.
-        groups: Groups of a convolution; 1 but for grouped ones.
+        groups: Groups of a convolution; 1 but for grouped ones, and depthwise ones that are computed group by group.
         function: Which one, of kinds that have several with kernels of unlike speed: "hard_swish", "sigmoid", "max",
             "average", "pad", "concat", "scale" (a product with one number a channel); empty where it is not known.
         name: What it computes, in the file's words.

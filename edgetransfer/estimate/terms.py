@@ -56,9 +56,9 @@ def _terms(op: Op) -> dict[str, float]:
 
 def _work(op: Op) -> str:
     """Return the kind of kernel that computes `op`."""
+    if op.groups > 1:
+        return "grouped"
     if op.kind == "conv":
-        if op.groups > 1:
-            return "grouped"
         if op.channels_in <= _FEW_CHANNELS:
             return "stem"
         if op.taps == _WINOGRAD and op.stride == 1:

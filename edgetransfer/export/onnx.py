@@ -29,7 +29,7 @@ import onnx
 from edgetransfer.errors import ExportError
 from edgetransfer.export import Card
 from edgetransfer.export._onnx_convert import export_backbone as convert
-from edgetransfer.export._onnx_costs import costs
+from edgetransfer.export._onnx_costs import costs, integer_costs
 from edgetransfer.export._onnx_graft import LOGITS, SCORES, graft, head_alone, quantization
 from edgetransfer.export._onnx_survey import survey
 from edgetransfer.quantize.onnx_calibrate import calibrate
@@ -53,6 +53,7 @@ __all__ = [
     "finish",
     "graft",
     "head_alone",
+    "integer_costs",
     "labels",
     "opset",
     "step",

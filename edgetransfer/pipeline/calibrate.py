@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,15 +111,17 @@ def calibrate_here(
     chosen, left_out = choose_engines(engines, listed, base or "this machine")
     added = {name: PACKAGES[name] for name in chosen if name not in (listed or ())}
     text = describe_here(slug, added) if base is None else with_engines(device_file_text(base), added)
-    watcher = watcher or Silent()
-    speeds = []
-    for engine in chosen:
-        for count in sorted(set(threads)) or sorted({1, available_cores()}):
-            with_so_many = f"{count} thread{'s' if count > 1 else ''}"
-            watcher.stage(f"timing small graphs ({RUNTIMES[engine]}, {with_so_many})")
-            speeds.append(calibrate(count, engine=engine, progress=watcher.step))
+    speeds = tuple(_measured(chosen, threads, watcher or Silent()))
     write_atomically(output, with_speeds(text, speeds, slug).encode())
-    return CalibrationReport(output, tuple(speeds), left_out)
+    return CalibrationReport(output, speeds, left_out)
+
+
+def _measured(engines: Sequence[str], threads: Sequence[int], watcher: Watcher) -> Iterator[Speed]:
+    for engine in engines:
+        for count in sorted(set(threads)) or sorted({1, available_cores()}):
+            with_so_many = "1 thread" if count == 1 else f"{count} threads"
+            watcher.stage(f"timing small graphs ({RUNTIMES[engine]}, {with_so_many})")
+            yield calibrate(count, engine=engine, progress=watcher.step)
 
 
 def choose_engines(
@@ -185,7 +187,9 @@ def calibrate(threads: int, *, engine: str = "litert", progress: Callable[[int, 
         raise InputError(f"calibrate: expected at least 1 thread, got {threads}")
     makers = [(one.name, partial(probe_graph, one, engine)) for kind in PRECISIONS for one in probes(kind, engine)]
     singles = len(makers)
-    makers += [(f"{name} {kind}", partial(network_graph, name, kind, engine)) for kind in PRECISIONS for name in NETWORKS]
+    makers += [
+        (f"{name} {kind}", partial(network_graph, name, kind, engine)) for kind in PRECISIONS for name in NETWORKS
+    ]
     best = [float("inf")] * len(makers)
     for turn in range(_TURNS):
         for number, (_, make) in enumerate(makers):  # made anew each time: all together would not fit small devices

@@ -43,7 +43,10 @@ def forecast_plan(plan: Plan, choice: BackboneChoice, device: Device) -> Predict
 def costs_of_plan(plan: Plan, choice: BackboneChoice) -> list[Op]:
     """Return what each op of the backbone will cost as `plan` makes it, from the float graph."""
     graph = float_backbone(choice, plan.format).graph
-    return [replace(op, precision=_precision(op, plan.recipe)) for op in get_exporter(plan.format).costs(graph)]
+    exporter = get_exporter(plan.format)
+    # Of ONNX a graph of integers has other ops than one of floats.
+    tell = getattr(exporter, "integer_costs", exporter.costs) if plan.recipe.is_static else exporter.costs
+    return [replace(op, precision=_precision(op, plan.recipe)) for op in tell(graph)]
 
 
 def forecast_bundle(bundle: Bundle, device: Device) -> Prediction | None:

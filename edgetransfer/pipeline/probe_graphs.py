@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edgetransfer.pipeline.probe_onnx import OnnxGraphMaker
 from edgetransfer.pipeline.probe_ops import GraphMaker
 
+Maker = GraphMaker | OnnxGraphMaker
+MAKERS: dict[str, type[GraphMaker] | type[OnnxGraphMaker]] = {"litert": GraphMaker, "onnx": OnnxGraphMaker}
+"""What writes graphs for each engine."""
 PRECISIONS = ("float32", "int8")
 _MOST_MACS = 40_000_000  # of a chain of convolutions: some milliseconds on a slow core
 _MOST_REPEATS = 8
@@ -48,18 +52,24 @@ class Probe:
         return f"{self.kind}{window} {self.precision} {self.px}px {self.channels}{filters}, {self.repeats} in a row"
 
 
-def probe_graph(probe: Probe) -> bytes:
-    """Return the `.tflite` of `probe`: (1, px, px, channels) in; a dense layer takes (1, channels)."""
+def probe_graph(probe: Probe, engine: str = "litert") -> bytes:
+    """Return the file's content of `probe` for `engine`: (1, px, px, channels) in; a dense layer takes (1, channels).
+
+    Floats of ONNX are (1, channels, px, px).
+    """
     shape = (1, probe.channels) if probe.kind == "dense" else (1, probe.px, probe.px, probe.channels)
-    maker = GraphMaker(probe.precision, shape)
+    maker = MAKERS[engine](probe.precision, shape)
     tensor = maker.input
     for number in range(probe.repeats):
         filters = probe.filters if number % 2 == 0 else probe.channels
-        tensor = KINDS[probe.kind](maker, tensor, probe, filters)
+        if isinstance(maker, OnnxGraphMaker) and probe.kind in ONNX_KINDS:
+            tensor = ONNX_KINDS[probe.kind](maker, tensor)
+        else:
+            tensor = KINDS[probe.kind](maker, tensor, probe, filters)
     return maker.to_bytes(tensor)
 
 
-KINDS: dict[str, Callable[[GraphMaker, int, Probe, int], int]] = {
+KINDS: dict[str, Callable[[Maker, int, Probe, int], int]] = {
     "conv": lambda maker, given, probe, filters: maker.conv(given, filters, probe.kernel, probe.stride),
     "depthwise": lambda maker, given, probe, _: maker.depthwise(given, probe.kernel, probe.stride),
     "dense": lambda maker, given, _, filters: maker.dense(given, filters),
@@ -78,6 +88,20 @@ KINDS: dict[str, Callable[[GraphMaker, int, Probe, int], int]] = {
     "convert": lambda maker, given, *_: maker.convert(given),
 }
 """How each kind of op is added to a graph."""
+
+ONNX_KINDS: dict[str, Callable[[OnnxGraphMaker, int], int]] = {
+    "relu": lambda maker, given: maker.relu(given),
+    "slice": lambda maker, given: maker.cut(given),
+    "swish": lambda maker, given: maker.mul(maker.sigmoid(given), given),
+    "residual": lambda maker, given: _residual_pair(maker, given),
+}
+"""What ONNX Runtime has kernels of its own for besides: ops that it computes along with others, or cannot."""
+
+
+def _residual_pair(maker: OnnxGraphMaker, given: int) -> int:
+    first = maker.conv(given, maker.shape(given)[3])
+    return maker.add(maker.conv(first, maker.shape(given)[3], relu6=False), first)
+
 
 # (px, channels, filters[, kernel, stride]) of convolutions as MobileNets, EfficientNets and ResNets have them.
 _POINTWISE = (
@@ -98,12 +122,17 @@ _DEPTHWISE = (
 )  # fmt: skip
 _DENSE = ((1280, 1000), (1024, 1000), (576, 1024), (2048, 256), (128, 64))
 _SURFACES = ((147, 64), (56, 24), (28, 96), (14, 160), (7, 320), (56, 256), (112, 32))
+_ODD = ((111, 11, 5), (56, 22, 7), (56, 22, 3), (28, 44, 3))  # channels that ONNX Runtime has no blocks for
+_TINY = ((7, 32), (6, 64))  # of which an op's own overhead is the most
+_MANY = 32
+_REPEATS = {"residual": 2, "slice": 1}
 _POOLS = ((112, 64, 3, 2), (56, 64, 2, 2), (28, 192, 3, 1), (35, 256, 3, 1))
 
 
-def probes(precision: str) -> tuple[Probe, ...]:
-    """Return the graphs that are measured in `precision`."""
-    return (*_matrix_probes(precision), *_other_probes(precision))
+def probes(precision: str, engine: str = "litert") -> tuple[Probe, ...]:
+    """Return the graphs that are measured in `precision` with `engine`."""
+    more = _onnx_probes(precision) if engine == "onnx" else ()
+    return (*_matrix_probes(precision), *_other_probes(precision), *more)
 
 
 def _matrix_probes(precision: str) -> Iterator[Probe]:
@@ -137,25 +166,39 @@ def _other_probes(precision: str) -> Iterator[Probe]:
         yield Probe("softmax", precision, 1, classes)
 
 
+def _onnx_probes(precision: str) -> Iterator[Probe]:
+    for px, channels, kernel in _ODD:
+        yield Probe("depthwise", precision, px, channels, 0, kernel, repeats=2)
+        for kind in ("max_pool", "average_pool"):
+            yield Probe(kind, precision, px, channels, 0, 3)
+    for px, channels in _TINY:
+        yield Probe("conv", precision, px, channels, channels, repeats=_MANY)
+        yield Probe("depthwise", precision, px, channels, 0, 3, repeats=_MANY)
+        yield Probe("add", precision, px, channels, repeats=_MANY)
+    for px, channels in _SURFACES:
+        for kind in ONNX_KINDS:
+            yield Probe(kind, precision, px, channels, repeats=_REPEATS.get(kind, 4))
+
+
 # === Networks that the coefficients are tested on ===
 
 
-def network_graph(name: str, precision: str) -> bytes:
-    """Return the `.tflite` of the small network called `name`, one of `NETWORKS`."""
+def network_graph(name: str, precision: str, engine: str = "litert") -> bytes:
+    """Return the file's content of the small network called `name`, one of `NETWORKS`, for `engine`."""
     px, network = NETWORKS[name]
-    maker = GraphMaker(precision, (1, px, px, 3))
+    maker = MAKERS[engine](precision, (1, px, px, 3))
     tensor = network(maker, maker.convert(maker.input))
     return maker.to_bytes(maker.dense(maker.mean(tensor), 100))
 
 
-def _separable(maker: GraphMaker, given: int) -> int:
+def _separable(maker: Maker, given: int) -> int:
     tensor = maker.conv(given, 16, 3, 2)
     for filters, stride in ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (256, 1), (512, 2)):
         tensor = maker.conv(maker.depthwise(tensor, 3, stride), filters)
     return tensor
 
 
-def _inverted(maker: GraphMaker, given: int) -> int:
+def _inverted(maker: Maker, given: int) -> int:
     tensor = maker.conv(given, 32, 3, 2)
     for filters, stride, blocks in ((16, 1, 1), (24, 2, 2), (40, 2, 2), (80, 2, 3), (160, 2, 2)):
         for number in range(blocks):
@@ -167,7 +210,7 @@ def _inverted(maker: GraphMaker, given: int) -> int:
     return maker.conv(tensor, 960)
 
 
-def _squeezed(maker: GraphMaker, given: int) -> int:
+def _squeezed(maker: Maker, given: int) -> int:
     tensor = maker.hard_swish(maker.conv(given, 16, 3, 2, relu6=False))
     for filters, stride in ((16, 2), (24, 2), (24, 1), (40, 2), (40, 1), (96, 2), (96, 1)):
         before = tensor
@@ -180,7 +223,7 @@ def _squeezed(maker: GraphMaker, given: int) -> int:
     return tensor
 
 
-def _residual(maker: GraphMaker, given: int) -> int:
+def _residual(maker: Maker, given: int) -> int:
     tensor = maker.pool(maker.conv(given, 32, 7, 2), "MAX_POOL_2D", 3, 2)
     for filters, stride in ((32, 1), (64, 2), (128, 2), (256, 2)):
         short = maker.conv(tensor, filters, 1, stride, relu6=False)
@@ -189,7 +232,7 @@ def _residual(maker: GraphMaker, given: int) -> int:
     return tensor
 
 
-def _branched(maker: GraphMaker, given: int) -> int:
+def _branched(maker: Maker, given: int) -> int:
     tensor = maker.pool(maker.conv(given, 32, 3, 2), "MAX_POOL_2D", 3, 2)
     for filters, stride in ((64, 2), (96, 1), (128, 2), (160, 1)):
         narrow = maker.conv(tensor, filters // 2)
@@ -201,7 +244,7 @@ def _branched(maker: GraphMaker, given: int) -> int:
     return tensor
 
 
-NETWORKS: dict[str, tuple[int, Callable[[GraphMaker, int], int]]] = {
+NETWORKS: dict[str, tuple[int, Callable[[Maker, int], int]]] = {
     "separable": (160, _separable),
     "inverted": (192, _inverted),
     "squeezed": (160, _squeezed),

@@ -5,14 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgetransfer.errors import DeviceError, InputError
-from edgetransfer.estimate.latency import predict, total_ms
+from edgetransfer.errors import DeviceError, EngineError, InputError, UnknownNameError
+from edgetransfer.estimate.latency import RUNTIMES, predict, total_ms
 from edgetransfer.estimate.terms import terms_of
 from edgetransfer.export import get_exporter
 from edgetransfer.pipeline import calibrate as calibration
-from edgetransfer.pipeline.calibrate import Timed, calibrate_here, fit
+from edgetransfer.pipeline.calibrate import PACKAGES, Timed, calibrate_here, choose_engines, fit
 from edgetransfer.pipeline.device_here import describe_here, with_speeds
-from edgetransfer.pipeline.probe_graphs import KINDS, NETWORKS, PRECISIONS, network_graph, probe_graph, probes
+from edgetransfer.pipeline.probe_graphs import (
+    KINDS,
+    NETWORKS,
+    PRECISIONS,
+    network_graph,
+    probe_graph,
+    probes,
+)
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.device import load_device
 from edgetransfer.spec.latency import Speed
@@ -20,8 +27,13 @@ from edgetransfer.spec.latency import Speed
 SPEED = Speed("LiteRT", 2, {"call": 0.01, "float32 pointwise macs": 0.02}, "measured", 230, 10, 0.05, 0.12, 0.9, 1.1)
 
 
-def costs(graph: bytes):
-    return get_exporter("litert").costs(graph)
+def costs(graph: bytes, engine: str = "litert"):
+    return get_exporter(engine).costs(graph)
+
+
+def measured_as(speed: Speed):
+    """Return what stands in for a measurement that takes minutes."""
+    return lambda threads, engine, progress: replace(speed, threads=threads, runtime=RUNTIMES[engine])
 
 
 @pytest.mark.slow
@@ -43,13 +55,19 @@ def test_every_probe_runs_and_is_counted_as_the_op_that_it_is(precision):
     assert kinds["depthwise"] == {("depthwise", "")}
 
 
+@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_probes_measure_every_term_of_every_test_network(name, precision):
+    wanted = {term for network in NETWORKS for term in terms_of(costs(network_graph(network, precision, name), name))}
+    known = {term for one in probes(precision, name) for term in terms_of(costs(probe_graph(one, name), name))}
+    assert wanted <= known
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_probes_measure_every_term_of_every_test_network(name, precision):
-    known = {term for probe in probes(precision) for term in terms_of(costs(probe_graph(probe)))}
-    graph = network_graph(name, precision)
-    assert set(terms_of(costs(graph))) <= known
-    engine = open_engine("litert", graph, threads=1)
+def test_every_test_network_runs(name, precision, package):
+    engine = open_engine(package, network_graph(name, precision, package), threads=1)
     assert engine.run(np.zeros(engine.input.shape, engine.input.dtype)).shape == (1, 100)
     engine.close()
 
@@ -67,12 +85,14 @@ def test_the_fit_finds_the_coefficients_that_the_times_were_made_of():
 
 
 def test_what_was_measured_is_appended_to_the_facts_of_another_device(monkeypatch, tmp_path):
-    monkeypatch.setattr(calibration, "calibrate", lambda threads, progress: replace(SPEED, threads=threads))
+    monkeypatch.setattr(calibration, "calibrate", measured_as(SPEED))
     report = calibrate_here(tmp_path / "my_pi.toml", base="raspberry_pi_4", threads=(4, 1))
     device = load_device(report.file)
     assert (device.slug, device.name) == ("my_pi", "Raspberry Pi 4 Model B")
     measured = [speed for speed in device.speeds if speed.basis == "measured"]
-    assert [speed.threads for speed in measured] == [1, 4]
+    # The same counts for each engine that the device's file lists.
+    wanted = [("LiteRT", 1), ("LiteRT", 4), ("ONNX Runtime", 1), ("ONNX Runtime", 4)]
+    assert [(speed.runtime, speed.threads) for speed in measured] == wanted
     assert measured[0].ms == SPEED.ms
     assert "edgetransfer plan PHOTOS --device" in report.as_text()
     # Measured again, the old figures give way.
@@ -82,12 +102,56 @@ def test_what_was_measured_is_appended_to_the_facts_of_another_device(monkeypatc
 
 
 def test_this_machine_describes_itself_as_a_device_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(calibration, "calibrate", lambda threads, progress: replace(SPEED, threads=threads))
+    monkeypatch.setattr(calibration, "calibrate", measured_as(SPEED))
     device = load_device(calibrate_here(tmp_path / "this_desk.toml", threads=(1,)).file)
     assert device.slug == "this_desk"
     assert device.cores >= 1
-    assert device.engines[0].package == "ai-edge-litert"
-    assert device.speeds[0].threads == 1
+    assert [(engine.name, engine.package) for engine in device.engines] == list(PACKAGES.items())
+    assert "weight_int4" in device.engines[0].recipes
+    assert device.engines[1].recipes == ("float16", "float32", "static_int8", "static_int8_per_tensor")
+    assert [(speed.runtime, speed.threads) for speed in device.speeds] == [("LiteRT", 1), ("ONNX Runtime", 1)]
+
+
+def test_an_engine_that_the_base_does_not_list_is_left_out_with_the_reason_unless_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "calibrate", measured_as(SPEED))
+    base = tmp_path / "desk.toml"
+    base.write_text(with_speeds(describe_here("desk", {"litert": "ai-edge-litert"}), [SPEED], "desk"))
+    report = calibrate_here(tmp_path / "again.toml", base=str(base), threads=(1,))
+    assert [speed.runtime for speed in report.speeds] == ["LiteRT"]
+    assert "left out: ONNX Runtime, which the file of" in report.as_text()
+    assert len(report.to_json()["left_out"]) == 1
+    asked = calibrate_here(tmp_path / "both.toml", base=str(base), engines=("onnx",), threads=(1, 2))
+    device = load_device(asked.file)
+    assert asked.left_out == ()
+    assert [engine.name for engine in device.engines] == ["litert", "onnx"]
+    found = [(speed.runtime, speed.threads) for speed in device.speeds]
+    assert found == [("LiteRT", 2), ("ONNX Runtime", 1), ("ONNX Runtime", 2)]
+    # Measured again, nothing doubles.
+    once_more = calibrate_here(tmp_path / "both.toml", base=str(asked.file), engines=("onnx",), threads=(2,))
+    assert load_device(once_more.file).to_json() == device.to_json()
+
+
+def test_an_engine_that_is_not_installed_is_left_out_and_refused_if_asked_for(monkeypatch):
+    def version(name):
+        if name == "onnx":
+            raise EngineError("engine 'onnx': cannot be imported; install it: pip install 'edgetransfer[onnx]'")
+        return "2.0"
+
+    monkeypatch.setattr(calibration, "engine_version", version)
+    chosen, left_out = choose_engines((), None, "this machine")
+    assert chosen == ("litert",)
+    assert "pip install" in left_out[0]
+    with pytest.raises(EngineError, match="pip install"):
+        choose_engines(("onnx",), None, "this machine")
+    with pytest.raises(EngineError, match="nothing to measure"):
+        choose_engines((), ("onnx", "tflm"), "board")
+
+
+def test_devices_and_engines_that_cannot_be_measured_are_refused():
+    with pytest.raises(DeviceError, match="nothing to measure: LiteRT, which the file of esp32 does not list"):
+        choose_engines((), ("tflm",), "esp32")
+    with pytest.raises(UnknownNameError, match="litert, onnx"):
+        choose_engines(("tflm",), None, "esp32")
 
 
 @pytest.mark.parametrize("name", ["My Board.toml", "board.json", "-x.toml"])
@@ -110,16 +174,32 @@ def test_a_speed_survives_the_way_through_the_file():
     assert '"float32 pointwise macs" = 0.02' in text
 
 
+@pytest.mark.parametrize("engine", PACKAGES)
+def test_a_real_measurement_with_two_threads_says_so(monkeypatch, engine):
+    few = [probe for probe in probes("float32") if probe.kind in ("add", "mul") and probe.px < 15]
+    monkeypatch.setattr(calibration, "PRECISIONS", ("float32",))
+    monkeypatch.setattr(calibration, "probes", lambda *_: tuple(few))
+    monkeypatch.setattr(calibration, "NETWORKS", {"separable": NETWORKS["separable"]})
+    monkeypatch.setattr(calibration, "_SECONDS", 0.0)
+    seen = []
+    monkeypatch.setattr(
+        calibration, "open_engine", lambda *args, threads: seen.append(threads) or open_engine(*args, threads=threads)
+    )
+    speed = calibration.calibrate(2, engine=engine)
+    assert (speed.runtime, speed.threads, set(seen)) == (RUNTIMES[engine], 2, {2})
+
+
 @pytest.mark.slow
-def test_a_real_measurement_predicts_a_network_that_it_never_saw_within_its_order(monkeypatch, tmp_path):
+@pytest.mark.parametrize("engine", PACKAGES)
+def test_a_real_measurement_predicts_a_network_that_it_never_saw_within_its_order(monkeypatch, tmp_path, engine):
     few = [probe for probe in probes("float32") if probe.kind in ("conv", "depthwise", "mean", "dense", "convert")]
     monkeypatch.setattr(calibration, "PRECISIONS", ("float32",))
-    monkeypatch.setattr(calibration, "probes", lambda _: tuple(few[::2]))
+    monkeypatch.setattr(calibration, "probes", lambda *_: tuple(few[::2]))
     monkeypatch.setattr(calibration, "NETWORKS", {"separable": NETWORKS["separable"]})
-    report = calibrate_here(tmp_path / "desk.toml", threads=(1,))
-    graph = network_graph("separable", "float32")
-    found = predict(costs(graph), load_device(report.file).speeds, engine="litert", threads=1)
+    report = calibrate_here(tmp_path / "desk.toml", engines=(engine,), threads=(1,))
+    graph = network_graph("separable", "float32", engine)
+    found = predict(costs(graph, engine), load_device(report.file).speeds, engine=engine, threads=1)
     assert found is not None
     assert found.validated
     # Not a timed test: a factor of three is a broken model, not a busy machine.
-    assert 1 / 3 < found.ms / calibration.time_graph(graph, 1) < 3
+    assert 1 / 3 < found.ms / calibration.time_graph(graph, 1, engine=engine) < 3

@@ -4,9 +4,9 @@
                         [--json]
 
 Without --device this machine is calibrated first, as `edgetransfer devices calibrate` does. Without --models: the
-architectures of keras.applications that `tools/bench memory` makes, as float32 and int8 files of the engine. Measured is what the
-calibration measures, the tenth percentile of a series of calls: whatever else runs only makes calls slower. The
-relative error is predicted over measured, minus one.
+architectures of keras.applications that `tools/bench memory` makes, as float32 and int8 files of the engine. Measured
+is what the calibration measures, the tenth percentile of a series of calls: whatever else runs only makes calls slower.
+The relative error is predicted over measured, minus one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("--engine", choices=ENDINGS, default="litert", help="what runs them [default: litert]")
     parser.add_argument("--device", type=Path, metavar="FILE.toml", help="what `devices calibrate` wrote here")
     parser.add_argument("--threads", type=int, action="append", metavar="N", help="[default: 1]")
-    parser.add_argument("--models", type=Path, nargs="+", metavar="FILE", help=".tflite or .onnx files, as the engine takes")
+    parser.add_argument(
+        "--models", type=Path, nargs="+", metavar="FILE", help=".tflite or .onnx files, as the engine takes"
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where made models are kept [default: {FOLDER}]")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()

@@ -51,6 +51,7 @@ MODELS: tuple[tuple[str, int, dict[str, Any]], ...] = (
     ("Xception", 299, {}),
     ("VGG16", 224, {}),
 )
+ENDINGS = {"litert": ".tflite", "onnx": ".onnx"}
 MEASURES = ("reference", "default", "heap", "resident", "tflm")
 
 HEAP = """
@@ -160,44 +161,61 @@ def main() -> None:
             print(f"{measure:12} {found['models']:6} {found['exact']:6}{numbers}")
 
 
-def made(folder: Path) -> list[Path]:
-    """Return the default models, making those that are not there."""
+def made(folder: Path, engine: str = "litert") -> list[Path]:
+    """Return the default models for `engine`, making those that are not there."""
+    from edgetransfer.errors import ExportError
+
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name, pixels, arguments in MODELS:
-        pair = [folder / f"{name}_{pixels}.{numbers}.tflite" for numbers in ("float32", "int8")]
+        pair = [folder / f"{name}_{pixels}.{numbers}{ENDINGS[engine]}" for numbers in ("float32", "int8")]
         if not all(path.exists() for path in pair):
             os.write(2, f"making {name} at {pixels} px\n".encode())
-            make(name, pixels, arguments, pair)
+            try:
+                make(name, pixels, arguments, pair, engine)
+            except ExportError as error:
+                os.write(2, f"left out, for it cannot be exported: {error}\n".encode())
+                continue
         found += pair
     return found
 
 
-def make(name: str, pixels: int, arguments: dict[str, Any], pair: list[Path]) -> None:
-    """Write one architecture as float32 and int8; ranges are made up, for memory does not depend on them."""
+def make(name: str, pixels: int, arguments: dict[str, Any], pair: list[Path], engine: str = "litert") -> None:
+    """Write one architecture as float32 and int8, with random weights."""
     import keras
 
     from edgetransfer.export import get_exporter
-    from edgetransfer.quantize.flatbuffer import Graph
     from edgetransfer.spec.preprocess import Normalisation
     from edgetransfer.spec.recipe import RECIPES
 
     shape = (pixels, pixels, 3)
     build = getattr(keras.applications, name)
     model = build(weights=None, include_top=False, pooling="avg", input_shape=shape, **arguments)
-    exporter, pixel = get_exporter("litert"), Normalisation(1 / 127.5, 127)
+    exporter, pixel = get_exporter(engine), Normalisation(1 / 127.5, 127)
     content = exporter.convert(model)
+    recipe = replace(RECIPES["static_int8"], weight_ranges="min_max")
+    if engine == "litert":
+        ranges = made_up_ranges(content, pixel.span)
+    else:
+        recipe = replace(recipe, activations="uint8")  # as plans for ONNX have it
+        image = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
+        ranges = exporter.calibrate(content, image, pixel)
+    pair[0].write_bytes(exporter.carry_out(content, RECIPES["float32"], pixel))
+    pair[1].write_bytes(exporter.carry_out(content, recipe, pixel, ranges))
+    keras.backend.clear_session()
+
+
+def made_up_ranges(content: bytes, span: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """Return a range for every activation of a `.tflite`, `span` for its input: neither bytes nor time depend on it."""
+    from edgetransfer.quantize.flatbuffer import Graph
+
     graph = Graph.read(content)
     ranges = {
         graph.name(index): (-6.0, 6.0)
         for index in range(len(graph.subgraph.tensors))
         if graph.dtype(index) == "float32" and graph.constant(index) is None
     }
-    ranges[graph.name(graph.input)] = pixel.span
-    recipe = replace(RECIPES["static_int8"], weight_ranges="min_max")
-    pair[0].write_bytes(exporter.carry_out(content, RECIPES["float32"], pixel))
-    pair[1].write_bytes(exporter.carry_out(content, recipe, pixel, ranges))
-    keras.backend.clear_session()
+    return ranges | {graph.name(graph.input): span}
 
 
 def one(path: Path, folder: Path) -> dict[str, Any]:
