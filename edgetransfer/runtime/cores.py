@@ -26,6 +26,18 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
+def has_vnni() -> bool:
+    """Return whether this x86 processor multiplies 8-bit integers in instructions that do not saturate.
+
+    False where the system does not tell, as outside of Linux.
+    """
+    try:
+        flags = next(line for line in _text("/proc/cpuinfo").splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return False
+    return any(word in ("avx512_vnni", "avx_vnni") for word in flags.split())
+
+
 def _text(path: str) -> str:
     with open(path, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
         return stream.read()
