@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.errors import DataError, InputError
+from edgetransfer.errors import DataError, InputError, UnknownNameError
 from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.decoders import get_decoder
-from edgetransfer.runtime.image import prepare
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.report import ClassScores, EvalReport
 
 if TYPE_CHECKING:
     from edgetransfer.data import Dataset, Sample
+    from edgetransfer.spec.head import Head
 
 CALIBRATION_BINS = 15
 """Bins of equal width, as Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -80,10 +80,11 @@ def evaluate_bundle(
     *,
     engine: str | None = None,
     providers: Sequence[str] | None = None,
+    head: str | Head | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvalReport:
-    """Return how right a bundle is on a split: the photos as files, through all that the device does.
+    """Return how right a bundle is on a split: the samples as files, through all that the device does.
 
     Args:
         bundle: an opened bundle, or its folder.
@@ -91,30 +92,55 @@ def evaluate_bundle(
         split: "train", "val" or "test".
         engine: an engine's name; None takes that of the bundle's format.
         providers: what computes, for ONNX Runtime; None takes those that the bundle was built for.
+        head: which head, of a bundle that has several outside of its graph.
         workers: threads, each with a predictor of its own; None takes one per core that this process may use.
         progress: is called with (done, total).
 
     Raises:
+        UnknownNameError: no such head.
         DataError: other labels than the bundle's (says which), or the split is empty.
         InputError: a photo cannot be read.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-    labels = opened.manifest.task.labels
-    check_labels(labels, dataset.labels)
+    asked = _asked(opened, head)
+    task = opened.manifest.task if asked is None else asked.task
+    check_labels(task.labels, dataset.labels)
     samples = dataset.split(split)
     if not samples:
         raise DataError(f"data set: expected samples in its {split!r} split, got none")
 
     def load() -> Predictor:
-        return Predictor.load(opened, engine=engine, providers=providers, threads=1)  # one predictor a worker
+        heads = None if asked is None else [asked]
+        return Predictor.load(opened, engine=engine, providers=providers, threads=1, heads=heads)  # one a worker
 
-    logits = _outputs(opened, samples, load, workers or available_cores(), progress)
-    manifest = opened.manifest
-    real = manifest.model.output.to_real(logits)
-    scores = real if manifest.model.scores_in_graph else get_decoder(manifest.task.kind).to_scores(real, manifest.task)
-    index = {label: i for i, label in enumerate(labels)}
+    real = real_outputs(opened, samples, load, workers or available_cores(), progress)
+    if asked is not None:
+        real = asked.logits(real)
+    scores = real if opened.manifest.model.scores_in_graph else get_decoder(task.kind).to_scores(real, task)
+    index = {label: i for i, label in enumerate(task.labels)}
     true = np.array([index[sample.label] for sample in samples])
-    return evaluate(scores, true, labels, split=split, artifact=manifest.name)
+    return evaluate(scores, true, task.labels, split=split, artifact=opened.manifest.name)
+
+
+def _asked(bundle: Bundle, name: str | Head | None) -> Head | None:
+    """Return the head that is to be evaluated, None where it is inside the graph."""
+    if name is not None and not isinstance(name, str):
+        name.check_fits(bundle.manifest, bundle.folder)
+        return name
+    if not bundle.manifest.is_split:
+        if name is not None:
+            raise InputError(f"--head {name}: the head of bundle {bundle.folder!r} is inside its graph")
+        return None
+    from edgetransfer.runtime.heads import load_heads
+
+    heads = {one.name: one for one in load_heads(bundle)}
+    if name is None and len(heads) == 1:
+        return next(iter(heads.values()))
+    if name is None:
+        raise InputError(f"bundle {bundle.folder!r}: has the heads {', '.join(heads) or 'none'}; name one with --head")
+    if name not in heads:
+        raise UnknownNameError("head", name, heads)
+    return heads[name]
 
 
 def check_labels(expected: Sequence[str], got: Sequence[str]) -> None:
@@ -165,16 +191,17 @@ def _calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def _outputs(
+def real_outputs(
     bundle: Bundle,
     samples: Sequence[Sample],
     load: Callable[[], Predictor],
     workers: int,
     progress: Callable[[int, int], None] | None,
-) -> NDArray[Any]:
-    """Return the stored outputs (n, C) in the samples' order; decoding and engine let go of Python's lock."""
-    from edgetransfer.runtime.files import read_image
+) -> NDArray[np.float32]:
+    """Return the real outputs (n, C) in the samples' order: logits, scores or features.
 
+    Decoding and engine let go of Python's lock.
+    """
     own = threading.local()
     opened: list[Predictor] = []
 
@@ -182,11 +209,10 @@ def _outputs(
         if not hasattr(own, "predictor"):
             own.predictor = load()
             opened.append(own.predictor)
-        found[i] = own.predictor.run(prepare(read_image(samples[i].path), bundle.manifest.preprocess))[0]
+        found[i] = own.predictor.outputs(own.predictor.reader.read(samples[i].source))
         return i
 
-    output = bundle.manifest.model.output
-    found = np.empty((len(samples), *output.shape[1:]), output.dtype)
+    found = np.empty((len(samples), *bundle.manifest.model.output.shape[1:]), np.float32)
     with ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(run, i) for i in range(len(samples))]
         try:

@@ -129,7 +129,8 @@ class _Series:
         seconds: float,
         rounds: int,
     ) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, bundle.manifest.preprocess.shape, np.uint8)
+        spec = bundle.manifest.preprocess
+        self.pixels = np.random.default_rng(0).integers(0, 256, spec.shape).astype(spec.dtype)
         self._bundle, self._engine, self._providers = bundle, engine, providers
         self._runs, self._seconds, self._rounds = -(-runs // rounds), seconds / rounds, rounds
         self._times_ms: dict[int, list[float]] = {}

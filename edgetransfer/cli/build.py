@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import BOTH, GOLDEN, GOLDEN_HELP, FilePath, build_options
+from edgetransfer.cli.build_options import (
+    BOTH,
+    GOLDEN,
+    GOLDEN_HELP,
+    FilePath,
+    build_options,
+    read_heads,
+    reject_option,
+    teachable_option,
+)
 from edgetransfer.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
+    from edgetransfer.pipeline.export import ExportOptions
     from edgetransfer.pipeline.options import BuildOptions, GoldenKind
+    from edgetransfer.pipeline.split_report import SplitReport
     from edgetransfer.spec.bundle import Bundle
 
 _KEPT = "features that were computed are in the cache, and an older output is untouched"
@@ -31,6 +43,20 @@ _allow = click.option(
 )
 _dynamic = click.option(
     "--dynamic-batch", is_flag=True, help="Let the file take any number of images at once; ONNX only. [default: 1]"
+)
+_split = click.option(
+    "--split",
+    is_flag=True,
+    help="Let the graph end in features and keep the head outside of it, a file of some kilobytes: more heads can be "
+    "added on the device. Always so for sounds and sentences.",
+)
+_heads = click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    callback=read_heads,
+    metavar="NAME=DATA",
+    help="One more head on the same backbone, trained on DATA; may be given several times. Makes a --split bundle.",
 )
 _scores = click.option(
     "--scores-in-graph",
@@ -54,7 +80,7 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
     extras.require("demo")
     from edgetransfer.pipeline.demo import demo as run_demo
 
-    with _working(quiet) as watcher:
+    with working(quiet) as watcher:
         report = run_demo(folder, force=force, watcher=watcher)
     console.emit(report, as_json=as_json)
 
@@ -68,6 +94,10 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
 @build_options
 @_output
 @click.option("--run", type=FilePath, metavar="FOLDER", help="Where the run is kept. [default: NAME.run beside it]")
+@_split
+@_heads
+@reject_option
+@teachable_option
 @_scores
 @_dynamic
 @_allow
@@ -78,6 +108,10 @@ def build(
     options: BuildOptions,
     output: Path,
     run: Path | None,
+    split: bool,
+    heads: tuple[tuple[str, Path], ...],
+    reject: float | None,
+    teachable: bool,
     scores_in_graph: bool,
     dynamic_batch: bool,
     allow: tuple[str, ...],
@@ -85,21 +119,56 @@ def build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Build a verified bundle from photos: all stages.
+    """Build a verified bundle from labelled examples: all stages.
 
     DATA is a folder with one folder per class, the same below train/, val/ and test/, or a CSV file with the
-    columns path,label and, if you like, split.
+    columns path,label and, if you like, split. Sentences are a CSV file with the columns text,label or JSON lines; what
+    kind of data it is says the backbone.
     """
     extras.require("train")
+    from edgetransfer.models import backbones
     from edgetransfer.pipeline.both import build_both
     from edgetransfer.pipeline.build import build as run_build
     from edgetransfer.pipeline.export import ExportOptions
 
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
+    if split or heads or teachable or reject is not None or backbones.input_of(options.backbone) is not None:
+        _refuse_joined_only({"--run": run, "--scores-in-graph": scores_in_graph, "--dynamic-batch": dynamic_batch})
+        console.emit(
+            _build_split(options, output, heads, reject, how, teachable=teachable, quiet=quiet), as_json=as_json
+        )
+        return
     work = build_both if options.format == BOTH else run_build
-    with _working(quiet) as watcher:
+    with working(quiet) as watcher:
         report = work(options, output, run=run, how=how, watcher=watcher)
     console.emit(report, as_json=as_json)
+
+
+def _build_split(
+    options: BuildOptions,
+    output: Path,
+    heads: tuple[tuple[str, Path], ...],
+    reject: float | None,
+    how: ExportOptions,
+    *,
+    teachable: bool,
+    quiet: bool,
+) -> SplitReport:
+    from edgetransfer.pipeline.split import build_split
+    from edgetransfer.pipeline.split_head import HeadWish
+
+    first = re.sub(r"\W+", "_", output.name.removesuffix(".bundle").lower()).strip("_") or "head"
+    wishes = [HeadWish(first if first.isidentifier() else f"head_{first}", options.data)]
+    wishes += [HeadWish(name, data) for name, data in heads]
+    with working(quiet) as watcher:
+        return build_split(options, wishes, output, reject=reject, teachable=teachable, how=how, watcher=watcher)
+
+
+def _refuse_joined_only(asked: dict[str, object]) -> None:
+    """Refuse options that only a bundle with its head inside the graph has."""
+    for name, value in asked.items():
+        if value:
+            raise click.UsageError(f"{name}: is for bundles with their head inside the graph, and this one is split")
 
 
 @click.command(
@@ -116,7 +185,7 @@ def plan(options: BuildOptions, as_json: bool, quiet: bool) -> None:
     extras.require("train")
     from edgetransfer.pipeline.build import plan_build
 
-    with _working(quiet, kept="nothing was written") as watcher:
+    with working(quiet, kept="nothing was written") as watcher:
         report = plan_build(options, watcher=watcher)
     console.emit(report, as_json=as_json)
 
@@ -135,7 +204,7 @@ def train(options: BuildOptions, run: Path, force: bool, as_json: bool, quiet: b
     extras.require("train")
     from edgetransfer.pipeline.build import train as run_train
 
-    with _working(quiet) as watcher:
+    with working(quiet) as watcher:
         report = run_train(options, run, force=force, watcher=watcher)
     console.emit(report, as_json=as_json)
 
@@ -174,7 +243,7 @@ def export(
     from edgetransfer.pipeline.export import ExportOptions
 
     how = ExportOptions(golden, scores_in_graph, dynamic_batch, allow, force)
-    with _working(quiet, kept="the run and an older bundle are untouched") as watcher:
+    with working(quiet, kept="the run and an older bundle are untouched") as watcher:
         bundle = run_export(run, output, how, format=file_format, watcher=watcher)
     console.emit(_Exported(bundle), as_json=as_json)
 
@@ -200,7 +269,7 @@ class _Exported:
 
 
 @contextmanager
-def _working(quiet: bool, *, kept: str = _KEPT) -> Iterator[Progress]:
+def working(quiet: bool, *, kept: str = _KEPT) -> Iterator[Progress]:
     """Give a watcher; meanwhile libraries cannot print on standard output, and Ctrl-C is answered with `kept`."""
     console.interrupted_keeps(kept)
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:

@@ -60,7 +60,27 @@ def read_normalisation(ctx: click.Context, parameter: click.Parameter, value: st
     return Normalisation(scale, zero_point)
 
 
-_SHARED: tuple[Callable[[Command], Command], ...] = (
+def _read_config(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Make what the file says the defaults of the other options."""
+    if value is None:
+        return
+    from edgetransfer.spec.transfer_file import read_transfer_file
+
+    known = {option.name for option in ctx.command.params}
+    found = {name: given for name, given in read_transfer_file(value).items() if name in known}
+    ctx.default_map = {**(ctx.default_map or {}), **found}
+
+
+config_option: Callable[[Command], Command] = click.option(
+    "--config",
+    type=FilePath,
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    metavar="transfer.toml",
+    help="Take DATA and options from this file; what is also given here comes first.",
+)
+_OF_MODEL: tuple[Callable[[Command], Command], ...] = (
     click.argument("data", type=FilePath),
     click.option("--backbone", default="efficientnet_lite0", show_default=True, metavar="NAME",
                  help="A name of 'edgetransfer backbones', or keras:PATH for your own .keras or .h5 image model."),
@@ -87,12 +107,18 @@ _SHARED: tuple[Callable[[Command], Command], ...] = (
                  help="What the bundle is for: a name of 'edgetransfer devices list', or a .toml file. [default: any]"),
     click.option("--fit", type=click.Choice(["crop", "squash", "pad"]),
                  help="How an image meets the square. [default: what does best on training and validation images]"),
-    click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-                 help="Augmented views of each training image: flipped, cropped, recoloured, partly erased."),
     click.option("--head-on", type=click.Choice(["deployed", "float"]), default="deployed", show_default=True,
                  help="Train the head on features of the quantized backbone, or of the float one for comparison."),
+    click.option("--golden", type=GOLDEN, default="own", show_default=True, help=GOLDEN_HELP),
+    click.option("--float-reference/--no-float-reference", default=True, show_default=True,
+                 help="Also train and score an all-float model, to say what quantization cost."),
+)  # fmt: skip  # one option, one paragraph: exploded it would be three pages
+_OF_HEAD: tuple[Callable[[Command], Command], ...] = (
+    click.option("--augment", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+                 help="Augmented views of each training image: flipped, cropped, recoloured, partly erased."),
     click.option("--hidden", type=click.IntRange(0), metavar="N",
-                 help="Size of the head's hidden layer, 0 for none. [default: chosen on the validation split]"),
+                 help="Size of the head's hidden layer, 0 for none. [default: chosen on the validation split; 0 where "
+                 "the head is outside of the graph]"),
     click.option("--dropout", "dropouts", type=click.FloatRange(0, 1, max_open=True), multiple=True, metavar="RATE",
                  help="Dropout to choose from on the validation split; may be given several times."),
     click.option("--weight-decay", "weight_decays", type=click.FloatRange(0), multiple=True, metavar="FACTOR",
@@ -104,13 +130,10 @@ _SHARED: tuple[Callable[[Command], Command], ...] = (
                  help="At most so many; training stops early when validation gets no better."),
     click.option("--drop-near-duplicates", is_flag=True,
                  help="Leave out training images that also stand, nearly the same, in a split that you made."),
-    click.option("--golden", type=GOLDEN, default="own", show_default=True, help=GOLDEN_HELP),
-    click.option("--float-reference/--no-float-reference", default=True, show_default=True,
-                 help="Also train and score an all-float model, to say what quantization cost."),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N",
                  help="Of splits, augmented views, order and dropout."),
     click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]"),
-)  # fmt: skip  # one option, one paragraph: exploded it would be three pages
+)  # fmt: skip
 
 
 def build_options(function: Command) -> Command:
@@ -123,10 +146,56 @@ def build_options(function: Command) -> Command:
 
     its_own = _parameters(function)
     command: Command = with_options
-    for decorate in reversed(_SHARED):
+    for decorate in reversed((*_OF_MODEL, *_OF_HEAD, config_option)):
         command = decorate(command)
     names = _parameters(command) - its_own
     return command
+
+
+def head_options(function: Command) -> Command:
+    """Add DATA and the options of training a head; `function` gets them as `options`, whose backbone means nothing."""
+
+    @functools.wraps(function)
+    def with_options(**given: Any) -> Any:
+        own = {name: given.pop(name) for name in list(given) if name not in names}
+        options = _collect(backbone="", alpha=None, input_px=None, weights=None, normalisation=None, **given)
+        return function(options=options, **own)
+
+    its_own = _parameters(function)
+    command: Command = with_options
+    for decorate in reversed((_OF_MODEL[0], *_OF_HEAD, config_option)):
+        command = decorate(command)
+    names = _parameters(command) - its_own
+    return command
+
+
+def read_heads(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
+    """Return (name, data) of each NAME=DATA.
+
+    Raises:
+        BadParameter: there is no name, or no data.
+    """
+    pairs = [text.partition("=") for text in value]
+    for name, equals, data in pairs:
+        if not (name.isidentifier() and name == name.lower() and equals and data):
+            raise click.BadParameter(
+                f"expected NAME=DATA, the name of lower-case letters, got {name + equals + data!r}", ctx, parameter
+            )
+    return tuple((name, Path(data)) for name, _, data in pairs)
+
+
+REJECT_HELP = (
+    "Share of inputs like the training data that may be turned away (0.05 is five in a hundred): what is unlike it "
+    "then gets no label. Needs validation data; makes a --split bundle. [default: nothing is rejected]"
+)
+teachable_option = click.option(
+    "--teachable",
+    is_flag=True,
+    help="Let the head be taught new labels on the device: it carries features of a few validation samples for that. "
+    "Makes a --split bundle.",
+)
+reject_option = click.option("--reject", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+                             help=REJECT_HELP)  # fmt: skip
 
 
 def _parameters(function: Command) -> set[str | None]:

@@ -59,12 +59,14 @@ def verify(
 )
 @_bundle
 @click.option("--data", type=FilePath, required=True, metavar="PATH",
-              help="A folder of photos or a CSV, as for build.")  # fmt: skip
+              help="A folder or a CSV, as for build.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N",
               help="Of splits that are made here; must be the build's.")  # fmt: skip
 @click.option("--float", "float_run", type=FilePath, metavar="RUN",
               help="Also evaluate the float Keras model of this run folder; needs the train extra.")  # fmt: skip
+@click.option("--head", metavar="NAME",
+              help="Which head, of a bundle that has several outside of its graph.")  # fmt: skip
 @_engine
 @provider_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]")
@@ -76,18 +78,18 @@ def evaluate(
     split: str,
     seed: int,
     float_run: Path | None,
+    head: str | None,
     engine: str | None,
     providers: tuple[str, ...],
     workers: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure how right a bundle is on labelled photos.
+    """Measure how right a bundle is on labelled examples.
 
     Gives accuracy with its 95 % interval, precision, recall and F1 per class, the confusion matrix and the
     expected calibration error.
     """
-    extras.require("image")
     if float_run is not None:
         extras.require("train")
     from edgetransfer.data import load_dataset
@@ -95,9 +97,11 @@ def evaluate(
     from edgetransfer.spec.bundle import Bundle
 
     opened = Bundle.load(bundle)
+    kind = opened.manifest.preprocess.kind
+    extras.require(kind)
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
-        dataset = load_dataset(data, seed=seed, for_training=False, progress=watcher.step, workers=workers)
+        dataset = load_dataset(data, kind=kind, seed=seed, for_training=False, progress=watcher.step, workers=workers)
         watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)
         watcher.stage(f"evaluating the bundle ({split} split)")
@@ -107,6 +111,7 @@ def evaluate(
             split,
             engine=engine,
             providers=providers or None,
+            head=head,
             workers=workers,
             progress=watcher.step,
         )
@@ -194,7 +199,8 @@ def _profile_on_host(
 
 
 def _warn_of_other_data(bundle: Bundle, dataset: Dataset, seed: int, watcher: Progress) -> None:
-    if dataset.made_splits and dataset.fingerprint != bundle.manifest.data.fingerprint:
+    known = bundle.manifest.data.fingerprint.split("+")  # of a bundle with several heads one each
+    if dataset.made_splits and dataset.fingerprint not in known:
         watcher.note(
             f"the splits made here with seed {seed} are not those that the bundle was built with: images that it was "
             "trained on may be among these"

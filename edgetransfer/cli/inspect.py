@@ -13,6 +13,7 @@ from edgetransfer.cli.build_options import FilePath
 
 if TYPE_CHECKING:
     from edgetransfer.spec.bundle import Bundle
+    from edgetransfer.spec.task import Task
     from edgetransfer.spec.tensor import TensorSpec
 
 
@@ -51,18 +52,24 @@ class _Contents:
 
 def _model_facts(bundle: Bundle) -> list[tuple[str, str]]:
     manifest = bundle.manifest
-    task, image, recipe = manifest.task, manifest.preprocess, manifest.recipe
-    kind = "scores" if manifest.model.scores_in_graph else "logits"
-    temperature = "" if task.temperature == 1 else f", temperature {task.temperature:g}"
+    from edgetransfer.runtime.heads import load_heads
+
+    recipe = manifest.recipe
+    kind = "scores" if manifest.model.scores_in_graph else "features" if manifest.is_split else "logits"
+    tasks = [(f"head {head.name}", head.task) for head in load_heads(bundle)] if manifest.is_split else []
     return [
-        ("task", f"{task.kind}, {len(task.labels)} labels{temperature}"),
-        ("labels", ", ".join(task.labels)),
-        ("image", f"{image.height_px} x {image.width_px} px RGB, others are met by {image.fit}"),
+        *(fact for name, task in tasks or [("task", manifest.task)] for fact in _task_facts(name, task)),
+        (manifest.preprocess.kind, manifest.preprocess.summary),
         ("input", _tensor(manifest.model.input)),
         ("output", f"{_tensor(manifest.model.output)}, {kind}"),
         ("recipe", f"{recipe.name}: weights {recipe.weights}, activations {recipe.activations}"),
         ("format", manifest.format),
     ]
+
+
+def _task_facts(name: str, task: Task) -> list[tuple[str, str]]:
+    temperature = "" if task.temperature == 1 else f", temperature {task.temperature:g}"
+    return [(name, f"{task.kind}, {len(task.labels)} labels{temperature}"), ("labels", ", ".join(task.labels))]
 
 
 def _origin_facts(bundle: Bundle) -> list[tuple[str, str]]:

@@ -17,16 +17,17 @@ from edgetransfer.cli import console
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Build": {
         "demo": ("build", "Build and check a small bundle from data that pip brings"),
-        "build": ("build", "Build a verified bundle from photos: all stages"),
+        "build": ("build", "Build a verified bundle from labelled examples: all stages"),
         "plan": ("build", "Show what would be built, what not, and why"),
         "recommend": ("recommend", "Choose backbone, input size and recipe for photos and a device"),
         "train": ("build", "Train a head and keep it in a run folder"),
         "export": ("build", "Write a trained run as a bundle"),
+        "heads": ("heads", "List, train, add or remove heads of a bundle"),
     },
     "Use and check, on the device too": {
-        "run": ("run", "Say what is in images"),
+        "run": ("run", "Say what is in images, sounds or sentences"),
         "verify": ("check", "Check that a bundle is whole and computes what it should"),
-        "evaluate": ("check", "Measure how right a bundle is on labelled photos"),
+        "evaluate": ("check", "Measure how right a bundle is on labelled examples"),
         "parity": ("parity", "Show whether a run and its bundles compute the same"),
         "profile": ("check", "Measure how fast and how large a bundle is here"),
         "inspect": ("inspect", "Show what is in a bundle"),

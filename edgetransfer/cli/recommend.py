@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import FilePath, read_normalisation
+from edgetransfer.cli.build_options import FilePath, config_option, read_normalisation
 from edgetransfer.cli.progress import progress
 from edgetransfer.errors import OutputError
 
@@ -34,6 +34,7 @@ def check_picture(ctx: click.Context, parameter: click.Parameter, value: Path | 
         "edgetransfer recommend photos/ --backbone efficientnet_lite0 --input-size 160 --input-size 224 --json",
     )
 )
+@config_option
 @click.argument("data", type=FilePath)
 @click.option("--device", metavar="NAME",
               help="Where it will run: a name of 'edgetransfer devices list', or a .toml file. [default: this machine, "

@@ -1,4 +1,4 @@
-"""The command run: images in, answers out."""
+"""The command run: images, sounds or sentences in, answers out."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ STANDARD_INPUT = "-"
     epilog=console.example(
         "edgetransfer run waste.bundle bottle.jpg more_photos/",
         "cat bottle.jpg | edgetransfer run waste.bundle - --json",
+        'edgetransfer run intents.bundle "I have lost my card"',
     )
 )
 @click.argument("bundle", type=FilePath)
@@ -45,17 +46,20 @@ def run(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Say what is in images.
+    """Say what is in images, sounds or sentences.
 
-    FILES are images, folders (searched for images, below as well), or - for one image on standard input. What
+    FILES are images or sounds, what the bundle looks at: files, folders (searched below as well), or - for one on
+    standard input. For a bundle of sentences they are the sentences themselves, and - reads one from each line. What
     cannot be read is told on standard error, the others go on, and the exit code is 1.
     """
-    extras.require("image")
     from edgetransfer.runtime.predictor import Predictor
 
     results = []
     with Predictor.load(bundle, engine=engine, threads=threads, providers=providers or None) as predictor:
-        for file, outcome in _outcomes(predictor, files):
+        kind = predictor.bundle.manifest.preprocess.kind
+        extras.require(kind)
+        outcomes = _said(predictor, files) if kind == "text" else _outcomes(predictor, files)
+        for file, outcome in outcomes:
             results.append({"file": file, **outcome})
             if "error" in outcome:
                 click.echo(f"Error: {outcome['error']}", err=True)
@@ -70,7 +74,7 @@ def _outcomes(predictor: Predictor, files: Sequence[str]) -> Iterator[tuple[str,
     """Yield each image's name with its result, or with what is wrong with it."""
     for given in files:
         try:
-            found = _images(given)
+            found = _files(given, predictor.bundle.manifest.preprocess.kind)
         except (InputError, OSError) as error:
             yield given, {"error": _text(given, error)}
             continue
@@ -78,20 +82,33 @@ def _outcomes(predictor: Predictor, files: Sequence[str]) -> Iterator[tuple[str,
             yield name, _outcome(predictor, name)
 
 
-def _images(given: str) -> list[str]:
-    """Return the images that `given` stands for.
+def _said(predictor: Predictor, sentences: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each sentence with its result, or with what is wrong with it."""
+    for given in sentences:
+        for text in sys.stdin.read().splitlines() if given == STANDARD_INPUT else [given]:
+            try:
+                found: dict[str, Any] = predictor.predict(text).to_json()
+            except InputError as error:
+                found = {"error": console.one_line(str(error))}
+            yield text, found
+
+
+def _files(given: str, kind: str) -> list[str]:
+    """Return the images or sounds that `given` stands for.
 
     Raises:
         InputError: it is a folder without any.
     """
-    from edgetransfer.data.sources import PHOTO_SUFFIXES
+    from edgetransfer.data.suffixes import SUFFIXES
 
+    suffixes = SUFFIXES[kind]
     path = Path(given)
     if given == STANDARD_INPUT or not path.is_dir():
         return [given]
-    found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:
-        raise InputError(f"{given}: expected images in the folder, found none ({', '.join(sorted(PHOTO_SUFFIXES))})")
+        what = "images" if kind == "image" else "sounds"
+        raise InputError(f"{given}: expected {what} in the folder, found none ({', '.join(sorted(suffixes))})")
     return found
 
 
@@ -112,6 +129,23 @@ def _text(name: str, error: Exception) -> str:
 
 
 def _line(name: str, outcome: dict[str, Any], top: int) -> str:
+    """Return an outcome as a line; of several heads one line each."""
+    if all(isinstance(value, dict) for value in outcome.values()):
+        return "\n".join([f"{name}:", *(f"  {_line(head, found, top)}" for head, found in outcome.items())])
+    if "label" not in outcome or "scores" not in outcome:
+        return f"{name}: {', '.join(f'{key} {_brief(value)}' for key, value in outcome.items())}"
     likeliest = sorted(outcome["scores"].items(), key=lambda pair: -pair[1])[:top]
+    if outcome["label"] is None:
+        guesses = ", ".join(f"{label} {score:.3f}" for label, score in likeliest)
+        return f"{name}: unknown: {outcome.get('reason', '')}  ({guesses})"
     others = ", ".join(f"{label} {score:.3f}" for label, score in likeliest[1:])
     return f"{name}: {outcome['label']} {outcome['score']:.3f}" + (f"  ({others})" if others else "")
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        shown = [_brief(one) for one in value[:8]]
+        return f"[{', '.join(shown)}{', ...' if len(value) > len(shown) else ''}]"
+    return str(value)

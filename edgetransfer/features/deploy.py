@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 from edgetransfer.data import Sample
 from edgetransfer.errors import CacheError
 from edgetransfer.export import get_exporter
-from edgetransfer.features.extract import View, model_input
+from edgetransfer.features.extract import View, windows
 from edgetransfer.models import backbones
 from edgetransfer.spec.atomic import write_atomically
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.cache import cache_folder
-from edgetransfer.spec.preprocess import ImageInput, Normalisation
+from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import RECIPES, Recipe
 from edgetransfer.spec.tensor import Ranges
+
+if TYPE_CHECKING:
+    from edgetransfer.runtime.inputs import InputReader
+    from edgetransfer.spec.model_input import ModelInput
 
 CALIBRATION_IMAGES = 100  # from 16 to 256, the features' cosine to float moved by 0.0001 (MobileNetV2, TrashNet)
 _RULES = 3  # raise when the export changes what it writes
@@ -70,12 +74,15 @@ def float_backbone(choice: BackboneChoice, format: str = "litert") -> FloatBackb
     return found if found is not None else _convert(choice, path, format)
 
 
-def calibration(backbone: FloatBackbone, samples: Sequence[Sample], spec: ImageInput) -> Calibration:
-    """Return calibration images drawn from `samples`, the training split, by content hash, and their ranges.
+def calibration(
+    backbone: FloatBackbone, samples: Sequence[Sample], spec: ModelInput, reader: InputReader | None = None
+) -> Calibration:
+    """Return calibration inputs drawn from `samples`, the training split, by content hash, and their ranges.
 
-    Neither the samples' order nor the files' names matter.
+    Neither the samples' order nor the files' names matter. Of a sound it is the window in the middle.
     """
-    images = np.stack([model_input(View(sample), spec) for sample in _drawn(samples)])
+    drawn = [windows(View(sample), spec, reader) for sample in _drawn(samples)]
+    images = np.stack([some[len(some) // 2] for some in drawn])
     return Calibration(images, get_exporter(backbone.format).calibrate(backbone.graph, images, backbone.normalisation))
 
 
@@ -83,17 +90,19 @@ def deploy(
     backbone: FloatBackbone,
     recipe: Recipe,
     samples: Sequence[Sample],
-    spec: ImageInput,
+    spec: ModelInput,
     given: Calibration | None = None,
+    reader: InputReader | None = None,
 ) -> bytes:
-    """Return the graph that the device will run: (1, H, W, 3) uint8 pixels in, (1, D) features out.
+    """Return the graph that the device will run: (1, H, W, 3) uint8 pixels in, or what `spec` says; features out.
 
     Args:
         backbone: From `float_backbone`.
         recipe: What to do to it.
         samples: The training split.
-        spec: How an image becomes the graph's input.
+        spec: How a sample becomes the graph's input.
         given: `calibration` of these samples, where the caller has it already.
+        reader: Of sounds and sentences.
     """
     drawn = _drawn(samples) if recipe.needs_calibration else []
     parts = [
@@ -110,7 +119,7 @@ def deploy(
     path = cache_folder("deployed") / f"{key}.{backbone.format}"
     found = _checked(path)
     if found is None:
-        measured = None if not drawn else given or calibration(backbone, samples, spec)
+        measured = None if not drawn else given or calibration(backbone, samples, spec, reader)
         found = _carry_out(backbone, recipe, measured)
         _write(path, found)
         _write(path.with_suffix(".sha256"), hashlib.sha256(found).hexdigest().encode())

@@ -193,7 +193,7 @@ def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:
     if not some:
         return None
     with Predictor.load(bundle, providers=(), threads=1) as predictor:
-        spec = bundle.manifest.preprocess
+        spec = bundle.manifest.image
         return np.concatenate([predictor.run(prepare(read_image(sample.path), spec)) for sample in some])
 
 

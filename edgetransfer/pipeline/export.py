@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -205,12 +205,12 @@ def _assemble(trained: TrainedModel, name: str, options: ExportOptions) -> tuple
             )
         samples, info = record(model, trained, kind, spec, scores=scores, engine_name=exporter.ENGINE)
         files[info.file] = samples.to_bytes()
-    licences, texts = _licences(backbone)
+    stated, texts = licences(backbone)
     extra, footprint = _extra(exporter, model, name, task, trained, spec)
     manifest = Manifest(
         edgetransfer=about["edgetransfer"],
         name=name,
-        model=_model_info(exporter, model, about["plan"], scores=scores),
+        model=model_info(exporter, model, about["plan"]["providers"], scores=scores),
         task=task,
         preprocess=spec,
         backbone=BackboneInfo(**{**backbone, "normalisation": Normalisation(**backbone["normalisation"])}),
@@ -220,7 +220,7 @@ def _assemble(trained: TrainedModel, name: str, options: ExportOptions) -> tuple
         golden=info,
         budget=_budget(about["budget"]),
         footprint=footprint,
-        licences=licences,
+        licences=stated,
         versions=about["versions"],
         format=about["plan"]["format"],
     )
@@ -255,12 +255,13 @@ def _with_dynamic_batch(exporter: Exporter, model: bytes, format: str) -> bytes:
     return content
 
 
-def _model_info(exporter: Exporter, model: bytes, plan: Mapping[str, Any], *, scores: bool) -> ModelInfo:
+def model_info(exporter: Exporter, model: bytes, providers: Sequence[str], *, scores: bool = False) -> ModelInfo:
+    """Return what the manifest says of `model`."""
     engine = open_engine(exporter.ENGINE, model, threads=1)
     # Raw pixels go in as they are: what the graph makes of them is its own affair.
     ends = replace(engine.input, quantization=None), engine.output
     engine.close()
-    return ModelInfo(exporter.MODEL_FILE, *ends, scores, tuple(plan["providers"]))
+    return ModelInfo(exporter.MODEL_FILE, *ends, scores, tuple(providers))
 
 
 def check_head(trained: TrainedModel, model: bytes) -> int:
@@ -300,7 +301,7 @@ def _head_logits(exporter: Exporter, trained: TrainedModel, model: bytes) -> NDA
     return real
 
 
-def _licences(backbone: Mapping[str, str]) -> tuple[tuple[LicenceInfo, ...], dict[str, bytes]]:
+def licences(backbone: Mapping[str, str]) -> tuple[tuple[LicenceInfo, ...], dict[str, bytes]]:
     """Return what the weights' licence asks to travel with them; the text where we have it."""
     licence, component = backbone["licence"], f"weights of {backbone['name']}"
     text = resources.files("edgetransfer.export").joinpath("licences", f"{licence}.txt")

@@ -160,6 +160,8 @@ def _float_islands(ops: Sequence[OpFact], manifest: Manifest) -> Finding:
 
 def _labels(candidate: Candidate) -> Finding:
     manifest = candidate.manifest
+    if manifest.is_split:
+        return "", "each head carries its own"
     wanted = manifest.task.labels
     got = tuple(get_exporter(manifest.format).labels(candidate.model))
     outputs = manifest.model.output.shape[-1]

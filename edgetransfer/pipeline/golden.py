@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,25 @@ from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.engines import Kernels, open_engine
 from edgetransfer.runtime.files import read_image
 from edgetransfer.runtime.image import prepare
+from edgetransfer.runtime.inputs import InputReader
+from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.dense import apply_head
 from edgetransfer.spec.golden import Golden
 from edgetransfer.spec.manifest import GoldenInfo
 from edgetransfer.spec.preprocess import ImageInput
 
+if TYPE_CHECKING:
+    from edgetransfer.spec.model_input import ModelInput
+
 SAMPLES = 8
 LONGEST_PX = 320  # golden frames are shrunk to this: they prove arithmetic, not resolution, and go to every device
+_TONES = 4
+_SENTENCES = (
+    "turn on the light in the kitchen",
+    "I lost my card, what shall I do?",
+    "How much is 12.50 in euros?",
+    "\u6211\u7684\u5361\u4e22\u4e86\uff0c\u600e\u4e48\u529e\uff1f",
+)
 SYNTHETIC_SHAPES_PX = ((96, 128), (128, 96), (224, 224), (240, 320))
 
 
@@ -37,6 +50,36 @@ def own_frames(dataset: Dataset) -> tuple[NDArray[np.uint8], ...]:
     rounds = range(max(len(samples) for samples in by_label.values()))
     drawn = [samples[turn] for turn in rounds for samples in by_label.values() if turn < len(samples)]
     return tuple(_shrunk(read_image(sample.path)) for sample in drawn[:SAMPLES])
+
+
+def own_raws(dataset: Dataset, reader: InputReader) -> tuple[NDArray[Any], ...]:
+    """Return a few of the user's validation sounds or sentences, raw; of sounds the beginning, one window long."""
+    some = sorted(dataset.split("val"), key=lambda sample: sample.sha256)[:SAMPLES]
+    return tuple(_one_window(reader.read(sample.source), reader) for sample in some)
+
+
+def synthetic_raws(spec: ModelInput, reader: InputReader) -> tuple[NDArray[Any], ...]:
+    """Return raw inputs that say nothing, the same ones everywhere: colours, tones in noise, or sentences."""
+    if spec.kind == "image":
+        return synthetic_frames()
+    if isinstance(spec, AudioInput):
+        return tuple(_one_window(one, reader) for one in _tones(spec.sample_rate_hz))
+    return tuple(np.frombuffer(text.encode(), np.uint8) for text in _SENTENCES)
+
+
+def _one_window(raw: NDArray[Any], reader: InputReader) -> NDArray[Any]:
+    while len(reader.prepare(raw)) > 1:
+        raw = raw[: len(raw) // 2]
+    return raw
+
+
+def _tones(rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    rng = np.random.default_rng(20_202)
+    seconds = np.arange(rate_hz) / rate_hz
+    for number in range(_TONES):
+        sound = np.sin(2 * np.pi * 110 * 2**number * seconds) * np.exp(-3 * seconds) + rng.normal(0, 0.05, rate_hz)
+        # Whole 16-bit steps, as from a file: they are stored in half the bytes.
+        yield (np.rint(sound * 2**13) / 2**15).astype(np.float32)
 
 
 def synthetic_frames() -> tuple[NDArray[np.uint8], ...]:
@@ -71,10 +114,22 @@ def record(
     """
     golden = trained.golden[kind]
     prepared = [prepare(frame, spec) for frame in golden.frames]
+    logits = apply_head(trained.head, golden.float_features)
+    return recorded(model, golden.frames, prepared, _softmax(logits) if scores else logits, kind, engine_name)
+
+
+def recorded(
+    model: bytes,
+    raws: Sequence[NDArray[Any]],
+    prepared: list[NDArray[Any]],
+    wanted: NDArray[np.float32],
+    kind: str,
+    engine_name: str,
+) -> tuple[Golden, GoldenInfo]:
+    """Return what `model` gives for `prepared`, the model inputs of `raws`, beside what the float model gave."""
     default = open_engine(engine_name, model, threads=1)
     own = np.concatenate([default.run(one[None]) for one in prepared])
     tolerances = _tolerances(model, prepared, own, engine_name)
-    logits = apply_head(trained.head, golden.float_features)
     info = GoldenInfo(
         kind="own" if kind == "own" else "synthetic",
         file="golden.npz",
@@ -88,9 +143,9 @@ def record(
         tolerances=tolerances,
     )
     hashes = tuple(hashlib.sha256(one.tobytes()).hexdigest() for one in prepared)
-    recorded = Golden(golden.frames, hashes, _softmax(logits) if scores else logits, own)
+    samples = Golden(tuple(raws), hashes, wanted, own)
     default.close()
-    return recorded, info
+    return samples, info
 
 
 _OTHER_KERNELS: dict[str, tuple[tuple[str, Kernels], ...]] = {"tflm": (("litert", "reference"), ("litert", "default"))}

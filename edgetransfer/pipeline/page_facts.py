@@ -36,7 +36,7 @@ def heading(figures: Figures) -> Html:
 def about(figures: Figures) -> Html:
     """Return what the model is."""
     manifest = figures.bundle.manifest
-    task, image, backbone = manifest.task, manifest.preprocess, manifest.backbone
+    task, image, backbone = manifest.task, manifest.image, manifest.backbone
     temperature = "" if task.temperature == 1 else f", temperature {task.temperature:g}"
     kind = "scores" if manifest.model.scores_in_graph else "logits"
     pairs: list[tuple[str, Content]] = [

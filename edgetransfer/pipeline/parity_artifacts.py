@@ -176,7 +176,7 @@ class BundleArtifact:
             name=name,
             what=f"{manifest.format} {manifest.recipe.name} ({engine.name} {engine.version}, {engine.kernels})",
             task=manifest.task,
-            preprocess=manifest.preprocess,
+            preprocess=manifest.image,
             output=manifest.model.output,
             scores_in_graph=manifest.model.scores_in_graph,
             data=manifest.data.fingerprint,

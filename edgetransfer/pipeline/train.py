@@ -299,20 +299,8 @@ class Training:
             (tables[0], labels[0]),
             (tables[1], labels[1]),
             len(dataset.labels),
-            self._head_options(),
+            head_options(options),
             progress=self.watcher.step,
-        )
-
-    def _head_options(self) -> HeadOptions:
-        asked = self.options
-        base = HeadOptions(
-            label_smoothing=asked.label_smoothing, balance=asked.balance, epochs=asked.epochs, seed=asked.seed
-        )
-        return replace(
-            base,
-            hidden=base.hidden if asked.hidden is None else (asked.hidden,),
-            dropouts=asked.dropouts or base.dropouts,
-            weight_decays=asked.weight_decays or base.weight_decays,
         )
 
     def _description(
@@ -350,6 +338,19 @@ class Training:
             },
             "versions": versions(),
         }
+
+
+def head_options(asked: BuildOptions) -> HeadOptions:
+    """Return how heads are trained as `asked`, with the defaults of what was left open."""
+    base = HeadOptions(
+        label_smoothing=asked.label_smoothing, balance=asked.balance, epochs=asked.epochs, seed=asked.seed
+    )
+    return replace(
+        base,
+        hidden=base.hidden if asked.hidden is None else (asked.hidden,),
+        dropouts=asked.dropouts or base.dropouts,
+        weight_decays=asked.weight_decays or base.weight_decays,
+    )
 
 
 def versions() -> dict[str, str]:

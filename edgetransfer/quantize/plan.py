@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from edgetransfer.errors import BackboneError, DeviceError, RecipeError, UnknownNameError
 from edgetransfer.estimate import size
 from edgetransfer.quantize.plan_notes import like, megabytes, notes
-from edgetransfer.quantize.support import why_not
+from edgetransfer.quantize.support import why_not, why_not_of_kind
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.device import Device, EngineSupport
 from edgetransfer.spec.manifest import FORMATS
@@ -31,14 +31,16 @@ static_int16x8 and weight_int4 are for those who ask for them.
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """An engine that may be used; `support` is what the device's file says of it, None without a device."""
+    """An engine that may be used for a backbone of a `kind`; `support` is the device file's, None without a device."""
 
     name: str
     support: EngineSupport | None
+    kind: str
 
     def why_not(self, recipe: Recipe) -> str | None:
         """Return why `recipe` does not run on this engine there, None if it does."""
-        reason = why_not(FORMAT_OF_ENGINE[self.name], recipe)
+        format = FORMAT_OF_ENGINE[self.name]
+        reason = why_not_of_kind(self.kind, format, recipe) or why_not(format, recipe)
         if reason is not None or self.support is None:
             return reason
         return self.support.why_not(like(recipe))
@@ -95,7 +97,7 @@ def make_plan(
     width = size.default_alpha(backbone) if alpha is None else alpha
     size_px = backbone.input_px if input_px is None else input_px
     _check_backbone(backbone, width, size_px)
-    engines = _engines(device, _format(engine, format), engine)
+    engines = _engines(device, _format(engine, format), engine, backbone.kind)
     model = _Model(backbone, width, None if device is None else device.max_model_bytes)
     chosen, chosen_engine = _choose(model, recipe, engines, device, tuple(alternatives))
     passed_over = [] if recipe else _passed_over(chosen, model, engines)
@@ -117,11 +119,14 @@ def make_plan(
     )
 
 
-def plan_as_text(plan: Plan, *, notes: bool = True) -> str:
-    """Return `plan` as lines for a reader: what will be built, then (`notes`) why and what not."""
+def plan_as_text(plan: Plan, *, notes: bool = True, takes: str | None = None) -> str:
+    """Return `plan` as lines for a reader: what will be built, then (`notes`) why and what not.
+
+    `takes` says what the model looks at where that is no image.
+    """
     rows = [
         ("backbone", f"{plan.backbone}, alpha {plan.alpha:g}"),
-        ("input", f"{plan.height_px} x {plan.width_px} px, RGB"),
+        ("input", takes or f"{plan.height_px} x {plan.width_px} px, RGB"),
         ("recipe", f"{plan.recipe.name}: {plan.recipe.summary}"),
         ("format", plan.format),
         ("engine", plan.engine + (f" on {', '.join(plan.providers)}" if plan.providers else "")),
@@ -157,12 +162,12 @@ def _format(engine: str | None, format: str | None) -> str | None:
     return asked
 
 
-def _engines(device: Device | None, format: str | None, engine: str | None) -> list[_Engine]:
+def _engines(device: Device | None, format: str | None, engine: str | None, kind: str) -> list[_Engine]:
     """Return the engines that may be used, in the device's order; at least one."""
     listed = (
-        [_Engine(name, None) for name in FORMAT_OF_ENGINE]
+        [_Engine(name, None, kind) for name in FORMAT_OF_ENGINE]
         if device is None
-        else [_Engine(support.name, support) for support in device.engines]
+        else [_Engine(support.name, support, kind) for support in device.engines]
     )
     formats = FORMATS if format is None else (format,)
     found = [e for e in listed if engine in (None, e.name) and FORMAT_OF_ENGINE[e.name] in formats]

@@ -1,19 +1,24 @@
-"""The device side: numpy and one engine. `Predictor` is what an app embeds."""
+"""The device side: numpy and one engine. `Predictor` is what an app embeds, `Personalizer` what it learns with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgetransfer.runtime.personalizer import Personalizer
     from edgetransfer.runtime.predictor import Predictor
 
-__all__ = ["Predictor"]
+__all__ = ["Personalizer", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the predictor when it is first asked for (PEP 562)."""
-    if name != "Predictor":
-        raise AttributeError(f"module 'edgetransfer.runtime' has no attribute {name!r}")
-    from edgetransfer.runtime.predictor import Predictor
+    """Import what is asked for when it is first asked for (PEP 562)."""
+    if name == "Predictor":
+        from edgetransfer.runtime.predictor import Predictor
 
-    return Predictor
+        return Predictor
+    if name == "Personalizer":
+        from edgetransfer.runtime.personalizer import Personalizer
+
+        return Personalizer
+    raise AttributeError(f"module 'edgetransfer.runtime' has no attribute {name!r}")

@@ -120,6 +120,16 @@ class Bundle:
         if problem := self._file_problem(self.manifest.model.file):
             raise IntegrityError(f"bundle {self.folder!r}: {problem}; copy it again")
 
+    def content(self, name: str) -> bytes:
+        """Return the content of one of the bundle's files.
+
+        Raises:
+            IntegrityError: it is not the file that was written.
+        """
+        if problem := self._file_problem(name):
+            raise IntegrityError(f"bundle {self.folder!r}: {problem}; copy it again")
+        return (self.path / name).read_bytes()
+
     def check_integrity(self) -> None:
         """Check that every file is the one that was written, and that there is no other.
 

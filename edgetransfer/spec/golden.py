@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import BundleError
-
-if TYPE_CHECKING:
-    import zipfile
+from edgetransfer.spec.arrays import pack, unpack
 
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 """Golden files that declare more are refused before anything is allocated."""
@@ -23,9 +20,10 @@ class Golden:
     """Golden samples of one artifact.
 
     Attributes:
-        raw: n raw frames, each (H, W, 3) uint8 RGB of any size.
+        raw: n raw inputs that are one window each: images (H, W, 3) uint8 RGB of any size, sounds (n,) float32 from
+            -1 to 1, or sentences (n,) uint8 UTF-8.
         input_sha256: n hashes in hex, of the prepared model inputs' bytes: tells preprocessing from the model.
-        float_logits: (n, C) float32, the float Keras model's.
+        float_logits: (n, C) float32, the float Keras model's; its features where the graph ends in features.
         own_outputs: (n, C) in the model output's own dtype: what this artifact gave where it was built.
     """
 
@@ -42,9 +40,11 @@ class Golden:
                 f"golden samples: expected as many hashes and (n, C) outputs as raw frames, got {n} frames, "
                 f"{shapes[0]} hashes, outputs {self.float_logits.shape} and {self.own_outputs.shape}"
             )
-        for i, frame in enumerate(self.raw):
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-                raise BundleError(f"golden raw_{i}: expected uint8 (H, W, 3), got {frame.dtype} {frame.shape}")
+        for i, one in enumerate(self.raw):
+            if not one.size or not (_is_image(one) or _is_text(one) or _is_sound(one)):
+                raise BundleError(
+                    f"golden raw_{i}: expected uint8 (H, W, 3) or (n,), or float32 (n,), got {one.dtype} {one.shape}"
+                )
         if self.float_logits.dtype != np.float32 or self.float_logits.ndim != 2:
             raise BundleError(f"golden float_logits: expected float32 (n, C), got {self.float_logits.dtype}")
         if not np.isfinite(self.float_logits).all():
@@ -55,9 +55,7 @@ class Golden:
         arrays: dict[str, NDArray[Any]] = {f"raw_{i}": frame for i, frame in enumerate(self.raw)}
         arrays["input_sha256"] = np.array(self.input_sha256, "<U64")
         arrays["float_logits"], arrays["own_outputs"] = self.float_logits, self.own_outputs
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # numpy 2's stub takes them for allow_pickle
-        return buffer.getvalue()
+        return pack(arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Golden:
@@ -66,59 +64,23 @@ class Golden:
         Raises:
             BundleError: not such a file, pickled objects, or headers that declare more than MAX_GOLDEN_BYTES.
         """
-        import zipfile  # here, for a device verifies once and predicts ever after
-        import zlib
-
+        arrays = unpack(content, "golden samples", MAX_GOLDEN_BYTES)
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                arrays = _read_all(archive)
             hashes = tuple(str(text) for text in arrays.pop("input_sha256"))
             logits, own = arrays.pop("float_logits"), arrays.pop("own_outputs")
             raw = tuple(arrays.pop(f"raw_{i}") for i in range(len(arrays)))
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            KeyError,
-            ValueError,
-            TypeError,
-            EOFError,
-            OSError,
-            RuntimeError,
-        ) as error:
+        except (KeyError, TypeError) as error:
             raise BundleError(f"golden samples: cannot be read ({error}); copy the bundle again") from error
         return cls(raw, hashes, logits, own)
 
 
-def _read_all(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
-    left_bytes = MAX_GOLDEN_BYTES
-    for member in archive.infolist():
-        with archive.open(member) as stream:
-            left_bytes -= max(_declared_bytes(stream), member.file_size)
-        if left_bytes < 0:
-            raise BundleError(
-                f"golden samples: {member.filename} declares too much, above {MAX_GOLDEN_BYTES} bytes in all; refused"
-            )
-    arrays = {}
-    for member in archive.infolist():
-        with archive.open(member) as stream:
-            arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
-    return arrays
+def _is_image(raw: NDArray[Any]) -> bool:
+    return raw.dtype == np.uint8 and raw.ndim == 3 and raw.shape[2] == 3
 
 
-def _declared_bytes(stream: Any) -> int:
-    """Return how many bytes the .npy header in `stream` declares, without reading them."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise BundleError(f"golden samples: expected .npy version 1.0 or 2.0, got {version}")
-    if dtype.hasobject:
-        raise BundleError("golden samples: expected plain numbers, got pickled objects; refused unread")
-    count = dtype.itemsize
-    for size in shape:
-        if size < 0:
-            raise BundleError(f"golden samples: expected sizes from 0, got {shape}")
-        count *= size
-    return count
+def _is_text(raw: NDArray[Any]) -> bool:
+    return raw.dtype == np.uint8 and raw.ndim == 1
+
+
+def _is_sound(raw: NDArray[Any]) -> bool:
+    return raw.dtype == np.float32 and raw.ndim == 1 and bool(np.isfinite(raw).all())

@@ -10,15 +10,19 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from edgetransfer.errors import BundleError, RecipeError
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.manifest_schema import SCHEMA, check_schema, migrated, shape_problems
+from edgetransfer.spec.model_input import input_from_json
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.task import Task
+from edgetransfer.spec.task import EMBEDDING, Task
 from edgetransfer.spec.tensor import TensorSpec
+
+if TYPE_CHECKING:
+    from edgetransfer.spec.model_input import ModelInput
 
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
@@ -107,6 +111,14 @@ class SplitMetric(NamedTuple):
     samples: int
 
 
+class HeadInfo(NamedTuple):
+    """A head that the bundle carries: its name, its file, and what it scored on each split."""
+
+    name: str
+    file: str
+    metrics: Mapping[str, SplitMetric]
+
+
 class DataInfo(NamedTuple):
     """The data set by its fingerprint, and how many samples each split had."""
 
@@ -130,14 +142,15 @@ class FileInfo(NamedTuple):
 class Manifest:
     """Everything that is known about a bundle; `files` is every file but the manifest itself.
 
-    `edgetransfer` is the version that made it, `allowed` the exceptions that the user granted at the build.
+    `edgetransfer` is the version that made it, `allowed` the exceptions that the user granted at the build. Where the
+    graph ends in features (`task.kind` is "embedding"), `heads` make answers of them.
     """
 
     edgetransfer: str
     name: str
     model: ModelInfo
     task: Task
-    preprocess: ImageInput
+    preprocess: ModelInput
     backbone: BackboneInfo
     recipe: Recipe
     data: DataInfo
@@ -151,7 +164,24 @@ class Manifest:
     allowed: tuple[str, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     format: str = "litert"
+    heads: tuple[HeadInfo, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the graph ends in features, and answers come from heads outside of it."""
+        return self.task.kind == EMBEDDING
+
+    @property
+    def image(self) -> ImageInput:
+        """How an image becomes input.
+
+        Raises:
+            BundleError: the bundle looks at something else.
+        """
+        if not isinstance(self.preprocess, ImageInput):
+            raise BundleError(f"bundle {self.name!r}: expected one that looks at images, got {self.preprocess.kind}")
+        return self.preprocess
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that manifest.json keeps."""
@@ -176,11 +206,14 @@ class Manifest:
             "golden": None if golden is None else golden._asdict() | {"tolerances": dict(golden.tolerances)},
             "budget": None if budget is None else budget._asdict() | {"kept": list(budget.kept)},
             "footprint": None if self.footprint is None else self.footprint._asdict(),
-            "metrics": {split: metric._asdict() for split, metric in self.metrics.items()},
+            "metrics": _metrics_json(self.metrics),
             "licences": [licence._asdict() for licence in self.licences],
             "versions": dict(self.versions),
             "data": {"fingerprint": self.data.fingerprint, "counts": dict(self.data.counts)},
             "allowed": list(self.allowed),
+            "heads": [
+                {"name": head.name, "file": head.file, "metrics": _metrics_json(head.metrics)} for head in self.heads
+            ],
             "files": {name: {"sha256": f.sha256, "bytes": f.size_bytes} for name, f in self.files.items()},
         }
 
@@ -209,6 +242,10 @@ class Manifest:
         raise BundleError(f"{where}: {len(problems)} problem(s): " + "; ".join(problems[:20]))
 
 
+def _metrics_json(metrics: Mapping[str, SplitMetric]) -> dict[str, Any]:
+    return {split: metric._asdict() for split, metric in metrics.items()}
+
+
 def labels_content(labels: tuple[str, ...]) -> bytes:
     """Return the content of labels.txt: UTF-8, one label per line, in the order of the outputs.
 
@@ -230,7 +267,7 @@ class _Reader:
         tensor_in = self._build("model.input", lambda: TensorSpec.from_json(model["input"]))
         tensor_out = self._build("model.output", lambda: TensorSpec.from_json(model["output"]))
         task = self._build("task", lambda: Task.from_json(data["task"]))
-        preprocess = self._build("preprocess", lambda: ImageInput.from_json(data["preprocess"]))
+        preprocess = self._build("preprocess", lambda: input_from_json(data["preprocess"]))
         recipe = self._build("recipe", lambda: Recipe.from_json(data["recipe"]))
         self.manifest: Manifest | None = None
         if self.problems:
@@ -248,12 +285,13 @@ class _Reader:
             golden=None if golden is None else GoldenInfo(**golden),
             budget=None if budget is None else BudgetInfo(**budget | {"kept": tuple(budget["kept"])}),
             footprint=None if data["footprint"] is None else FootprintInfo(**data["footprint"]),
-            metrics={split: SplitMetric(**metric) for split, metric in data["metrics"].items()},
+            metrics=_metrics(data["metrics"]),
             licences=tuple(LicenceInfo(**licence) for licence in data["licences"]),
             versions=dict(data["versions"]),
             allowed=tuple(data["allowed"]),
             files={name: FileInfo(f["sha256"], f["bytes"]) for name, f in data["files"].items()},
             format=data["format"],
+            heads=tuple(HeadInfo(one["name"], one["file"], _metrics(one["metrics"])) for one in data["heads"]),
             schema=data["schema"],
         )
 
@@ -265,19 +303,24 @@ class _Reader:
             return None
 
 
+def _metrics(data: Mapping[str, Any]) -> dict[str, SplitMetric]:
+    return {split: SplitMetric(**metric) for split, metric in data.items()}
+
+
 def _contradictions(manifest: Manifest) -> list[str]:
     model, spec = manifest.model, manifest.preprocess
     found = _label_problems(manifest.task.labels) + _file_problems(manifest)
     if manifest.format not in FORMATS:
         found.append(f"manifest.format: expected one of {FORMATS}, got {manifest.format!r}; upgrade edgetransfer")
-    if model.input.shape != (1, *spec.shape) or model.input.dtype != "uint8":
-        found.append(
-            f"manifest.model.input: expected uint8 {(1, *spec.shape)}, got {model.input.dtype} {model.input.shape}"
-        )
-    classes = len(manifest.task.labels)
+    if model.input.shape != (1, *spec.shape) or model.input.dtype != spec.dtype:
+        wanted = f"{spec.dtype} {(1, *spec.shape)}"
+        found.append(f"manifest.model.input: expected {wanted}, got {model.input.dtype} {model.input.shape}")
+    found += _head_problems(manifest)
+    classes = manifest.backbone.feature_size if manifest.is_split else len(manifest.task.labels)
     if model.output.shape != (1, classes):
         found.append(
-            f"manifest.model.output: expected shape {(1, classes)} for {classes} labels, got {model.output.shape}"
+            f"manifest.model.output: expected shape {(1, classes)} for {classes} "
+            f"{'features' if manifest.is_split else 'labels'}, got {model.output.shape}"
         )
     if model.output.dtype != "float32" and (model.output.quantization is None or model.scores_in_graph):
         found.append("manifest.model.output: integers need a quantization, scores must be float32")
@@ -288,11 +331,22 @@ def _contradictions(manifest: Manifest) -> list[str]:
         steps = (golden.tolerance_steps, golden.same_kernels_tolerance_steps, *golden.tolerances.values())
         if golden.samples < 1 or min(steps) < 0:
             found.append("manifest.golden: expected at least 1 sample and tolerances from 0")
-    for split, metric in manifest.metrics.items():
+    for split, metric in [
+        *manifest.metrics.items(),
+        *(pair for head in manifest.heads for pair in head.metrics.items()),
+    ]:
         if not 0 <= metric.accuracy <= 1 or metric.samples < 1:
             found.append(
                 f"manifest.metrics.{split}: expected an accuracy from 0 to 1 of at least 1 sample, got {metric}"
             )
+    return found
+
+
+def _head_problems(manifest: Manifest) -> list[str]:
+    names = [head.name for head in manifest.heads]
+    found = [f"manifest.heads: {name!r} stands twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if names and not manifest.is_split:
+        found.append(f"manifest.heads: expected none beside a graph that ends in {manifest.task.kind}")
     return found
 
 
@@ -303,7 +357,8 @@ def _file_problems(manifest: Manifest) -> list[str]:
             found.append(f"manifest.files: {name!r} {why}")
         if not re.fullmatch(r"[0-9a-f]{64}", info.sha256) or info.size_bytes < 0:
             found.append(f"manifest.files.{name}: expected a sha256 in hex and a size from 0 bytes")
-    named = [manifest.model.file, LABELS_FILE]
+    named = [manifest.model.file, LABELS_FILE, *(head.file for head in manifest.heads)]
+    named += list(getattr(manifest.preprocess, "files", ()))
     named += [manifest.golden.file] if manifest.golden else []
     named += [licence.file for licence in manifest.licences if licence.file is not None]
     found += [f"manifest.files: {name!r} is named but not listed" for name in named if name not in manifest.files]

@@ -7,7 +7,7 @@ from typing import Any
 from edgetransfer.errors import BundleError
 from edgetransfer.spec import json_shape
 
-SCHEMA = 2
+SCHEMA = 3
 """The newest manifest schema that this version reads, and the one that it writes."""
 _TENSOR = {
     "name": str,
@@ -15,6 +15,7 @@ _TENSOR = {
     "dtype": str,
     "quantization": (None, {"scale": float, "zero_point": int}),
 }
+_METRIC = {"accuracy": float, "samples": int}
 _SHAPE: dict[str, Any] = {
     "schema": int,
     "edgetransfer": str,
@@ -22,7 +23,20 @@ _SHAPE: dict[str, Any] = {
     "format": str,
     "model": {"file": str, "input": _TENSOR, "output": _TENSOR, "scores_in_graph": bool, "providers": [str]},
     "task": {"kind": str, "labels": [str], "temperature": float},
-    "preprocess": {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int},
+    "preprocess": (
+        {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int},
+        {
+            "kind": str,
+            "front_end": str,
+            "sample_rate_hz": int,
+            "frames": int,
+            "bands": int,
+            "hop_frames": int,
+            "scale": float,
+            "zero_point": int,
+        },
+        {"kind": str, "tokens": int, "pad_id": int, "file": str},
+    ),
     "backbone": {
         "name": str,
         "alpha": float,
@@ -61,7 +75,8 @@ _SHAPE: dict[str, Any] = {
             "tolerances": {"*": int},
         },
     ),
-    "metrics": {"*": {"accuracy": float, "samples": int}},
+    "metrics": {"*": _METRIC},
+    "heads": [{"name": str, "file": str, "metrics": {"*": _METRIC}}],
     "licences": [{"component": str, "licence": str, "url": str, "file": (None, str)}],
     "versions": {"*": str},
     "data": {"fingerprint": str, "counts": {"*": int}},
@@ -95,11 +110,15 @@ def check_schema(data: Any, where: str) -> None:
 
 def migrated(data: Any) -> Any:
     """Return a manifest of an older schema in today's form; what it lacks is filled in as it was then."""
-    if data["schema"] > 1:
+    if data["schema"] >= SCHEMA:
         return data
+    # Schema 2 knew no heads outside of the graph.
+    found = dict(data) | {"schema": SCHEMA, "heads": []}
+    if data["schema"] > 1:
+        return found
     # Schema 1 (edgetransfer 0.1): LiteRT only, no overrides, no budget, one tolerance for all other kernels. What is
     # not as it was then is left for the check that follows.
-    found = dict(data) | {"schema": SCHEMA, "budget": None, "footprint": None}
+    found |= {"budget": None, "footprint": None}
     for name, new in (
         ("model", {"providers": []}),
         ("recipe", {"overrides": [], "weight_ranges": "min_max"}),

@@ -52,6 +52,11 @@ class ImageInput:
         """The dtype of one model input."""
         return "uint8"
 
+    @property
+    def summary(self) -> str:
+        """What it is, as a phrase."""
+        return f"{self.height_px} x {self.width_px} px RGB, others are met by {self.fit}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""
         return {

@@ -39,9 +39,19 @@ class TextInput:
         return (self.tokens,)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Files of the bundle that it needs."""
+        return (self.file,)
+
+    @property
     def dtype(self) -> str:
         """The dtype of one sentence."""
         return "int32"
+
+    @property
+    def summary(self) -> str:
+        """What it is, as a phrase."""
+        return f"UTF-8, at most {self.tokens} tokens ({self.file})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the manifest keeps."""

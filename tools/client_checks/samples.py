@@ -73,7 +73,7 @@ def read_sample(bundle: Bundle, photos: Path | None = None) -> Sample:
     frames += [read_image(path) for path in _some_of(photos, MAX_IMAGES - len(frames))]
     if not frames:
         raise CheckFailed(f"bundle {manifest.name!r}: has no golden images; name a folder of photos with --data")
-    inputs = np.stack([prepare(frame, manifest.preprocess) for frame in frames])
+    inputs = np.stack([prepare(frame, manifest.image) for frame in frames])
     with Predictor.load(bundle) as predictor:
         stored = np.concatenate([predictor.run(x) for x in inputs])
     ours = Answers(manifest.task.labels, manifest.model.output.to_real(stored).astype(np.float64))

@@ -113,7 +113,7 @@ def compute_here(bundle: Bundle, data: Path, folder: Path, images: int, *, refer
     folder.mkdir(parents=True)
     inputs = folder / "inputs.npz"
     files = [str(photo.path) for photo in choose_photos(data, images)]
-    prepared = np.stack([prepare(read_image(file), bundle.manifest.preprocess) for file in files])
+    prepared = np.stack([prepare(read_image(file), bundle.manifest.image) for file in files])
     np.savez(inputs, prepared=prepared, photos=np.array(files))
     python = [sys.executable]
     default = _outputs(python, bundle, inputs, folder / "default.npz")

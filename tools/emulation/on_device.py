@@ -20,7 +20,7 @@ bundle, given, wanted, kernels = sys.argv[1:]
 with np.load(given) as inputs:
     prepared, photos = inputs["prepared"], inputs["photos"]
 with Predictor.load(bundle, kernels="reference" if kernels == "reference" else "default") as predictor:
-    how = predictor.bundle.manifest.preprocess
+    how = predictor.bundle.manifest.image
     other = [i for i, photo in enumerate(photos) if (prepare(read_image(str(photo)), how) != prepared[i]).any()]
     outputs = np.concatenate([predictor.run(pixels) for pixels in prepared])
     engine = f"{predictor.engine.name} {predictor.engine.version} ({predictor.engine.kernels})"

@@ -8,6 +8,7 @@ is "keras:PATH", a user's own model.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,6 +23,8 @@ from edgetransfer.spec.preprocess import Normalisation
 
 if TYPE_CHECKING:
     from edgetransfer.models.backbones._keras_file import UserModel
+    from edgetransfer.spec.audio import AudioInput
+    from edgetransfer.spec.text import TextInput
 
 OWN = "keras:"
 """What a `BackboneChoice.name` begins with that is the path of a user's model."""
@@ -96,6 +99,34 @@ def get_spec(name: str) -> BackboneSpec:
         UnknownNameError: there is none of that name.
     """
     return _plugin(name).SPEC
+
+
+def input_of(choice: BackboneChoice) -> AudioInput | TextInput | None:
+    """Return what the backbone takes where that is fixed: sounds and sentences; None for images.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    if choice.name.startswith(OWN):
+        return None
+    found: AudioInput | TextInput | None = getattr(_plugin(choice.name), "INPUT", None)
+    return found
+
+
+def assets(choice: BackboneChoice) -> Mapping[str, bytes]:
+    """Return the files that a bundle of this backbone carries beside the model, by name: a tokenizer, or none.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        WeightsError: the weights that hold them cannot be had.
+    """
+    plugin: Any = None if choice.name.startswith(OWN) else _plugin(choice.name)
+    if not hasattr(plugin, "assets"):
+        return {}
+    file = plugin.weight_file(1.0, plugin.SPEC.input_px)
+    path = choice.weights or weights.fetch(choice.name, file)
+    found: Mapping[str, bytes] = plugin.assets(path)
+    return found
 
 
 def resolve(choice: BackboneChoice) -> Resolved:

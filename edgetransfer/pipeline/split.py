@@ -1,0 +1,289 @@
+"""Builds a split bundle: one backbone whose graph ends in features, and any number of heads outside of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edgetransfer
+from edgetransfer.data import Dataset
+from edgetransfer.errors import DataError, ExportError, OutputError
+from edgetransfer.evaluate import evaluate_bundle
+from edgetransfer.export import get_exporter
+from edgetransfer.pipeline import gates
+from edgetransfer.pipeline.export import ExportOptions, licences, model_info
+from edgetransfer.pipeline.forecast import forecast_bundle, forecast_memory
+from edgetransfer.pipeline.golden import own_raws, recorded, synthetic_raws
+from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
+from edgetransfer.pipeline.placement import place_bundle
+from edgetransfer.pipeline.split_backbone import (
+    Deployed,
+    SplitBackbone,
+    backbone_of,
+    deploy_for,
+    load_data,
+    read_data,
+    with_recipe,
+)
+from edgetransfer.pipeline.split_head import HeadWish, TrainedHead, rejected, train_head_on
+from edgetransfer.pipeline.split_report import HeadReport, HeadRow, SplitReport
+from edgetransfer.pipeline.train import refuse_existing, versions
+from edgetransfer.profile import profile
+from edgetransfer.runtime.engines import open_engine
+from edgetransfer.spec.atomic import write_atomically
+from edgetransfer.spec.bundle import Bundle, write_bundle
+from edgetransfer.spec.device import Device, load_device
+from edgetransfer.spec.head import HEAD_SUFFIX, Head
+from edgetransfer.spec.manifest import BackboneInfo, DataInfo, GoldenInfo, HeadInfo, Manifest, SplitMetric
+from edgetransfer.spec.preprocess import Normalisation
+from edgetransfer.spec.report import EvalReport
+from edgetransfer.spec.task import EMBEDDING, Task
+from edgetransfer.verify import verify
+
+
+def build_split(
+    options: BuildOptions,
+    wishes: Sequence[HeadWish],
+    output: Path,
+    *,
+    reject: float | None = None,
+    teachable: bool = False,
+    how: ExportOptions | None = None,
+    watcher: Watcher | None = None,
+) -> SplitReport:
+    """Carry out all stages and write the split bundle `output`.
+
+    Args:
+        options: As for `build`; `data` is not looked at.
+        wishes: The heads, each with its own data; the backbone is calibrated on all of them together.
+        output: NAME.bundle.
+        reject: Share of inputs like the training data that may be rejected as unlike it, 0 to 1; None never rejects.
+        teachable: Let heads be taught on the device: they carry features of a few validation samples for it.
+        how: Golden samples, gates that may fail, --force.
+        watcher: Is told the stages.
+
+    Raises:
+        EdgetransferError: bad data, a plan that cannot be carried out, a gate that fails, an output that exists.
+    """
+    watcher, how = watcher or Silent(), how or ExportOptions()
+    options = with_recipe(options)
+    gates.check_names(how.allow)
+    refuse_existing(output, holds="manifest.json", force=how.force)
+    _check_names(wishes)
+    datasets = [read_data(options, wish.data, watcher) for wish in wishes]
+    deployed = deploy_for(options, datasets, watcher)
+    trained = [
+        train_head_on(
+            deployed.backbone, dataset, wish.name, options, reject=reject, teachable=teachable, watcher=watcher
+        )
+        for wish, dataset in zip(wishes, datasets, strict=True)
+    ]
+    device = None if options.device is None else load_device(options.device)
+    bundle, exported, passed = _written(deployed, trained, datasets, output, options, how, device, watcher)
+    watcher.stage("verifying")
+    verified = verify(bundle, providers=())
+    if not verified.passed:
+        raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
+    watcher.stage("profiling")
+    rows = _rows(bundle, deployed.backbone, trained, datasets, exported, watcher)
+    return SplitReport(
+        bundle=bundle,
+        plan=deployed.plan,
+        data={wish.name: dataset.report for wish, dataset in zip(wishes, datasets, strict=True)},
+        heads=rows,
+        verified=verified,
+        profiled=profile(bundle, providers=(), seconds=0.1),
+        gates=passed,
+        predicted=None if device is None else forecast_bundle(bundle, device),
+        placements=() if device is None else place_bundle(bundle, device),
+        memory=forecast_memory(bundle),
+    )
+
+
+def train_head(
+    bundle: Bundle,
+    wish: HeadWish,
+    output: Path,
+    options: BuildOptions,
+    *,
+    reject: float | None = None,
+    teachable: bool = False,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> HeadReport:
+    """Train a head for the backbone inside `bundle` and write it as the file `output`; the bundle is not touched.
+
+    Raises:
+        EdgetransferError: bad data, a bundle with its head inside the graph, an output that exists.
+    """
+    watcher = watcher or Silent()
+    if output.exists() and not force:
+        raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
+    backbone = backbone_of(bundle)
+    dataset = load_data(wish.data, backbone.spec.kind, options, watcher)
+    trained = train_head_on(backbone, dataset, wish.name, options, reject=reject, teachable=teachable, watcher=watcher)
+    metrics = {
+        split: {"accuracy": report.accuracy, "samples": report.samples}
+        for split, report in _evaluated(bundle, trained.head, dataset, watcher).items()
+    }
+    head = replace(trained.head, metrics=metrics)
+    content = head.to_bytes()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, content)
+    except OSError as error:
+        raise OutputError(f"output {str(output)!r}: cannot be written ({error.strerror})") from error
+    exported = _evaluated(bundle, head, dataset, watcher)
+    row = _row(backbone, replace(trained, head=head), dataset, exported, len(content), watcher)
+    return HeadReport(output, bundle, dataset.report, row)
+
+
+def _check_names(wishes: Sequence[HeadWish]) -> None:
+    names = [wish.name for wish in wishes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise DataError(f"heads: expected at least one, each with a name of its own, got {', '.join(names) or 'none'}")
+
+
+def _written(
+    deployed: Deployed,
+    trained: Sequence[TrainedHead],
+    datasets: Sequence[Dataset],
+    output: Path,
+    options: BuildOptions,
+    how: ExportOptions,
+    device: Device | None,
+    watcher: Watcher,
+) -> tuple[Bundle, list[dict[str, EvalReport]], tuple[gates.Gate, ...]]:
+    """Write the bundle aside, measure each head in it, check the gates, and write it with the figures."""
+    watcher.stage("exporting the bundle")
+    manifest, files = _assemble(deployed, trained, datasets, output.name.removesuffix(".bundle"), options, how)
+    aside = output.parent / f".{output.name}.unmeasured"
+    try:
+        bundle = write_bundle(aside, manifest, files, force=True)
+        exported = [
+            _evaluated(bundle, one.head, dataset, watcher) for one, dataset in zip(trained, datasets, strict=True)
+        ]
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    heads = tuple(
+        head._replace(metrics={split: SplitMetric(one.accuracy, one.samples) for split, one in found.items()})
+        for head, found in zip(manifest.heads, exported, strict=True)
+    )
+    passed = gates.check(_candidate(bundle.manifest, files, trained, exported, device), how.allow)
+    manifest = replace(manifest, heads=heads, allowed=gates.allowed_names(passed))
+    return write_bundle(output, manifest, files, force=how.force), exported, passed
+
+
+def _candidate(
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    trained: Sequence[TrainedHead],
+    exported: Sequence[Mapping[str, EvalReport]],
+    device: Device | None,
+) -> gates.Candidate:
+    """Return what the gates look at; of accuracies that of the head which lost the most."""
+    pairs = [
+        (one.floats["val"].accuracy, found["val"].accuracy, found["val"].samples)
+        for one, found in zip(trained, exported, strict=True)
+        if "val" in one.floats and "val" in found
+    ]
+    worst = max(pairs, key=lambda pair: pair[0] - pair[1], default=None)
+    return gates.Candidate(
+        model=files[manifest.model.file],
+        manifest=manifest,
+        labels_sha256="",
+        accuracy=None if worst is None else worst[:2],
+        val_samples=0 if worst is None else worst[2],
+        device=device,
+    )
+
+
+def _assemble(
+    deployed: Deployed,
+    trained: Sequence[TrainedHead],
+    datasets: Sequence[Dataset],
+    name: str,
+    options: BuildOptions,
+    how: ExportOptions,
+) -> tuple[Manifest, dict[str, bytes]]:
+    plan, facts, backbone = deployed.plan, deployed.facts, deployed.backbone
+    exporter = get_exporter(plan.format)
+    files = {exporter.MODEL_FILE: backbone.graph, **deployed.assets}
+    files |= {f"heads/{one.head.name}{HEAD_SUFFIX}": one.head.to_bytes() for one in trained}
+    golden = _golden(backbone, datasets[0], how.golden or options.golden, files)
+    stated, texts = licences(facts)
+    counts = {split: sum(len(dataset.split(split)) for dataset in datasets) for split in ("train", "val", "test")}
+    manifest = Manifest(
+        edgetransfer=edgetransfer.__version__,
+        name=name,
+        model=model_info(exporter, backbone.graph, plan.providers),
+        task=Task(EMBEDDING, ()),
+        preprocess=backbone.spec,
+        backbone=BackboneInfo(**{**facts, "normalisation": Normalisation(**facts["normalisation"])}),
+        recipe=plan.recipe,
+        data=DataInfo("+".join(dataset.fingerprint for dataset in datasets), counts),
+        device=plan.device,
+        golden=golden,
+        licences=stated,
+        versions=versions(),
+        format=plan.format,
+        heads=tuple(HeadInfo(one.head.name, f"heads/{one.head.name}{HEAD_SUFFIX}", {}) for one in trained),
+    )
+    return manifest, files | texts
+
+
+def _golden(backbone: SplitBackbone, dataset: Dataset, kind: str, files: dict[str, bytes]) -> GoldenInfo | None:
+    """Add golden samples of that kind to `files` and return what the manifest says of them; None for "none"."""
+    if kind == "none":
+        return None
+    raws = own_raws(dataset, backbone.reader) if kind == "own" else synthetic_raws(backbone.spec, backbone.reader)
+    prepared = [backbone.reader.prepare(raw)[0] for raw in raws]
+    graph, engine_name = backbone.floats or (backbone.graph, backbone.engine)
+    engine = open_engine(engine_name, graph, threads=1)
+    wanted = np.concatenate([engine.run(one[None]) for one in prepared]).astype(np.float32)
+    engine.close()
+    samples, info = recorded(backbone.graph, raws, prepared, wanted, kind, backbone.engine)
+    files[info.file] = samples.to_bytes()
+    return info
+
+
+def _evaluated(bundle: Bundle, head: Head, dataset: Dataset, watcher: Watcher) -> dict[str, EvalReport]:
+    """Return how right `head` is on the bundle's features, through all that the device does."""
+    found = {}
+    for split in ("val", "test"):
+        if dataset.split(split):
+            watcher.stage(f"evaluating head {head.name} ({split} split)")
+            found[split] = evaluate_bundle(bundle, dataset, split, providers=(), head=head, progress=watcher.step)
+    return found
+
+
+def _rows(
+    bundle: Bundle,
+    backbone: SplitBackbone,
+    trained: Sequence[TrainedHead],
+    datasets: Sequence[Dataset],
+    exported: Sequence[Mapping[str, EvalReport]],
+    watcher: Watcher,
+) -> tuple[HeadRow, ...]:
+    sizes = [bundle.manifest.files[f"heads/{one.head.name}{HEAD_SUFFIX}"].size_bytes for one in trained]
+    together: Any = zip(trained, datasets, exported, sizes, strict=True)
+    return tuple(_row(backbone, one, dataset, found, size, watcher) for one, dataset, found, size in together)
+
+
+def _row(
+    backbone: SplitBackbone,
+    trained: TrainedHead,
+    dataset: Dataset,
+    exported: Mapping[str, EvalReport],
+    size_bytes: int,
+    watcher: Watcher,
+) -> HeadRow:
+    test = dataset.split("test")
+    share = rejected(trained.head, backbone.features(test, watcher)) if test else None
+    return HeadRow(trained, exported, size_bytes, share)

@@ -1,0 +1,156 @@
+"""What building a split bundle, or one head for it, showed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetransfer.data.report import DataReport
+from edgetransfer.estimate.latency import Prediction
+from edgetransfer.estimate.memory import Memory
+from edgetransfer.pipeline.gates import Gate
+from edgetransfer.pipeline.gates import as_text as gates_as_text
+from edgetransfer.pipeline.placement import Placement
+from edgetransfer.pipeline.split_head import TrainedHead, head_json
+from edgetransfer.quantize.plan import plan_as_text
+from edgetransfer.spec.bundle import Bundle
+from edgetransfer.spec.recipe import Plan
+from edgetransfer.spec.report import EvalReport, ProfileReport, VerifyReport
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """A head and its figures: `exported` by split, through the bundle; `rejected` the share of test, 0 to 1."""
+
+    trained: TrainedHead
+    exported: Mapping[str, EvalReport]
+    size_bytes: int
+    rejected: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON values."""
+        exported = {split: report.to_json() for split, report in self.exported.items()}
+        return head_json(self.trained, self.size_bytes) | {"exported": exported, "test_rejected": self.rejected}
+
+    def as_text(self, recipe: str) -> list[str]:
+        """Return the row as lines: accuracies, what quantization cost, how honest its scores are."""
+        head = self.trained.head
+        lines = [
+            f"head {head.name}: {head.task.kind}, {len(head.task.labels)} labels, {self.size_bytes:,} bytes",
+            f"  {'model':<14}{'validation':>12}{'test':>10}   95 % interval of test",
+            *[
+                _accuracies(name, rows)
+                for name, rows in (("float32", self.trained.floats), (recipe, self.exported))
+                if rows
+            ],
+        ]
+        test, plain = self.exported.get("test"), self.trained.uncalibrated.get("test")
+        if test is not None and plain is not None:
+            lines.append(
+                f"  scores         temperature {head.task.temperature:.2f}: expected calibration error "
+                f"{plain.expected_calibration_error:.3f} at 1, {test.expected_calibration_error:.3f} with it (test)"
+            )
+        if head.outliers is not None:
+            share = "" if self.rejected is None else f"; of the test split it rejects {self.rejected:.1%}"
+            lines.append(
+                f"  rejects        what is unlike its training data, at {head.outliers.false_reject_rate:.0%}{share}"
+            )
+        return lines
+
+
+def _accuracies(name: str, reports: Mapping[str, EvalReport]) -> str:
+    val, test = reports.get("val"), reports.get("test")
+    cells = [f"{report.accuracy:.1%}" if report else "-" for report in (val, test)]
+    interval = (
+        "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} samples)"
+    )
+    return f"  {name:<14}{cells[0]:>12}{cells[1]:>10}   {interval}"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What was built: the bundle, its heads with their figures, its speed here."""
+
+    bundle: Bundle
+    plan: Plan
+    data: Mapping[str, DataReport]
+    heads: tuple[HeadRow, ...]
+    verified: VerifyReport
+    profiled: ProfileReport
+    gates: tuple[Gate, ...]
+    predicted: Prediction | None
+    placements: tuple[Placement, ...]
+    memory: Memory | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "bundle": str(self.bundle.path),
+            "sha256": self.bundle.sha256,
+            "plan": self.plan.to_json(),
+            "data": {name: report.to_json() for name, report in self.data.items()},
+            "heads": [row.to_json() for row in self.heads],
+            "verified": self.verified.to_json(),
+            "profile": self.profiled.to_json(),
+            "predicted": None if self.predicted is None else self.predicted.to_json(),
+            "accelerators": [one.to_json() for one in self.placements],
+            "memory": None if self.memory is None else self.memory.to_json(),
+            "gates": [gate.to_json() for gate in self.gates],
+        }
+
+    def as_text(self) -> str:
+        """Return the report for people, and what to type next."""
+        name, recipe = self.bundle.path, self.plan.recipe.name
+        lines = [plan_as_text(self.plan, notes=False, takes=self.bundle.manifest.preprocess.summary), ""]
+        for head, report in self.data.items():
+            lines += [f"data of {head}: {report.as_text()}", ""]
+        for row in self.heads:
+            lines += [*row.as_text(recipe), ""]
+        lines += [
+            f"bytes          {self.profiled.model_bytes:,} ({recipe} model file, without heads)",
+            f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms for one input on one thread, whatever the number "
+            f"of heads ({self.profiled.engine} {self.profiled.engine_version})",
+            *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
+            *(f"{'or there':<15}{one.as_text()}" for one in self.placements),
+            *([] if self.memory is None else [f"memory         {self.memory.as_text()}"]),
+            f"verified       {'yes' if self.verified.passed else 'NO'}",
+            *gates_as_text(self.gates),
+            f"bundle         {name}",
+            "",
+            f"next:  edgetransfer run {name} FILE",
+            f"       edgetransfer heads train DATA --bundle {name} --output another.head",
+            "in an app:",
+            "       from edgetransfer.runtime import Predictor",
+            f'       result = Predictor.load("{name}").predict(source)',
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReport:
+    """A head that was trained for a bundle, as its file."""
+
+    path: Path
+    bundle: Bundle
+    data: DataReport
+    row: HeadRow
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "head": str(self.path),
+            "bundle": str(self.bundle.path),
+            "data": self.data.to_json(),
+        } | self.row.to_json()
+
+    def as_text(self) -> str:
+        """Return the report for people, and what to type next."""
+        lines = [self.data.as_text(), "", *self.row.as_text(self.bundle.manifest.recipe.name), ""]
+        lines += [
+            f"head           {self.path}",
+            "",
+            f"next:  edgetransfer heads add {self.bundle.path} {self.path}",
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""Reads transfer.toml: source model, task, data, training, recipe and device of a build, in one file.
+
+What it says are defaults of the command line's options: a flag overrides it. Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgetransfer.errors import DataError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TEXT, _NUMBER, _COUNT, _YES = (str,), (int, float), (int,), (bool,)
+_PATH = "path"
+
+# Section -> key -> (the option's name, what it must be); a list says that the option may be given several times.
+FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
+    "source": {
+        "backbone": ("backbone", _TEXT),
+        "alpha": ("alpha", _NUMBER),
+        "input_size": ("input_px", _COUNT),
+        "weights": ("weights", _PATH),
+        "normalise": ("normalisation", _TEXT),
+    },
+    "data": {
+        "path": ("data", _PATH),
+        "fit": ("fit", _TEXT),
+        "drop_near_duplicates": ("drop_near_duplicates", _YES),
+        "seed": ("seed", _COUNT),
+    },
+    "training": {
+        "augment": ("augment", _COUNT),
+        "head_on": ("head_on", _TEXT),
+        "hidden": ("hidden", _COUNT),
+        "dropout": ("dropouts", [_NUMBER]),
+        "weight_decay": ("weight_decays", [_NUMBER]),
+        "label_smoothing": ("label_smoothing", _NUMBER),
+        "balance": ("balance", _YES),
+        "epochs": ("epochs", _COUNT),
+        "loss": ("loss", _TEXT),
+        "optimizer": ("optimizer", _TEXT),
+        "float_reference": ("float_reference", _YES),
+        "workers": ("workers", _COUNT),
+    },
+    "recipe": {
+        "name": ("recipe", _TEXT),
+        "format": ("format", _TEXT),
+        "max_drop": ("max_drop", _NUMBER),
+        "max_evaluations": ("max_evaluations", _COUNT),
+    },
+    "device": {"name": ("device", _TEXT)},
+    "output": {
+        "bundle": ("output", _PATH),
+        "run": ("run", _PATH),
+        "golden": ("golden", _TEXT),
+        "split": ("split", _YES),
+        "reject": ("reject", _NUMBER),
+        "teachable": ("teachable", _YES),
+        "scores_in_graph": ("scores_in_graph", _YES),
+        "dynamic_batch": ("dynamic_batch", _YES),
+        "allow": ("allow", [_TEXT]),
+    },
+}
+HEADS = "heads"
+"""A list of tables, each with the name and the data of one more head."""
+
+_WORDS = {_TEXT: "text", _NUMBER: "a number", _COUNT: "a whole number", _YES: "true or false"}
+
+
+def read_transfer_file(path: Path) -> dict[str, Any]:
+    """Return the values of the options that the file `path` speaks of, by their names in the program.
+
+    Raises:
+        DataError: it cannot be read, is no TOML, or has unknown or wrong fields: every one is named.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: expected TOML in UTF-8: {error}") from error
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for section, fields in content.items():
+        if section == HEADS:
+            values["heads"] = _heads(fields, path.parent, problems)
+        elif section not in FIELDS:
+            problems.append(f"[{section}]: unknown section{_near(section, [*FIELDS, HEADS])}")
+        elif not isinstance(fields, Mapping):
+            problems.append(f"{section}: expected a section [{section}]")
+        else:
+            values |= _section(section, fields, path.parent, problems)
+    if problems:
+        raise DataError(f"{path}: {len(problems)} problem(s): {'; '.join(problems)}", problems)
+    return values
+
+
+def _section(section: str, fields: Mapping[str, Any], folder: Path, problems: list[str]) -> dict[str, Any]:
+    found = {}
+    for key, value in fields.items():
+        known = FIELDS[section].get(key)
+        if known is None:
+            problems.append(f"{section}.{key}: unknown field{_near(key, FIELDS[section])}")
+            continue
+        name, kind = known
+        problem = _problem(value, kind)
+        if problem:
+            problems.append(f"{section}.{key}: {problem}")
+        elif kind == _PATH:
+            found[name] = str(folder / value)
+        elif name in ("backbone", "recipe", "device") and _is_file(value):
+            found[name] = _beside(value, folder)
+        else:
+            found[name] = value
+    return found
+
+
+def _heads(tables: Any, folder: Path, problems: list[str]) -> list[str]:
+    """Return NAME=DATA for each further head."""
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        problems.append("heads: expected tables [[heads]] with name and data")
+        return []
+    found = []
+    for number, table in enumerate(tables):
+        if set(table) != {"name", "data"} or not all(isinstance(value, str) for value in table.values()):
+            problems.append(f"heads[{number}]: expected name and data, both text, got {', '.join(map(str, table))}")
+        else:
+            found.append(f"{table['name']}={folder / table['data']}")
+    return found
+
+
+def _problem(value: Any, kind: Any) -> str:
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            return f"expected a list, got {value!r}"
+        return next((problem for one in value if (problem := _problem(one, kind[0]))), "")
+    types = _TEXT if kind == _PATH else kind
+    if not isinstance(value, types) or (isinstance(value, bool) and types != _YES):
+        return f"expected {_WORDS[types]}, got {value!r}"
+    return ""
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".toml") or name.startswith("keras:")
+
+
+def _beside(name: str, folder: Path) -> str:
+    prefix, colon, path = name.rpartition(":")
+    return f"{prefix}{colon}{folder / path}"
+
+
+def _near(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

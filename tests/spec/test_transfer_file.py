@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+
+from edgetransfer.errors import DataError
+from edgetransfer.spec.transfer_file import FIELDS, read_transfer_file
+
+WHOLE = """
+[source]
+backbone = "efficientnet_lite0"
+weights = "weights/lite0.pth"
+
+[data]
+path = "photos"
+seed = 3
+
+[training]
+dropout = [0.2, 0.4]
+balance = true
+epochs = 9
+
+[recipe]
+name = "mine.toml"
+
+[device]
+name = "raspberry_pi_4"
+
+[output]
+bundle = "waste.bundle"
+
+[[heads]]
+name = "lid"
+data = "lids.csv"
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "transfer.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_becomes_values_of_options_with_paths_beside_it(tmp_path):
+    values = read_transfer_file(written(tmp_path, WHOLE))
+    assert values == {
+        "backbone": "efficientnet_lite0",
+        "weights": str(tmp_path / "weights/lite0.pth"),
+        "data": str(tmp_path / "photos"),
+        "seed": 3,
+        "dropouts": [0.2, 0.4],
+        "balance": True,
+        "epochs": 9,
+        "recipe": str(tmp_path / "mine.toml"),
+        "device": "raspberry_pi_4",
+        "output": str(tmp_path / "waste.bundle"),
+        "heads": [f"lid={tmp_path / 'lids.csv'}"],
+    }
+
+
+def test_a_model_of_ones_own_is_found_beside_the_file_too(tmp_path):
+    values = read_transfer_file(written(tmp_path, '[source]\nbackbone = "keras:my.keras"\n'))
+    assert values == {"backbone": f"keras:{tmp_path / 'my.keras'}"}
+
+
+def test_every_problem_is_named_at_once_with_what_was_meant(tmp_path):
+    source = '[sorce]\nbackbone = "x"\n'
+    training = "[training]\nepocs = 3\ndropout = 0.2\nbalance = 1\nepochs = true\n"
+    text = source + training + '[[heads]]\nname = "a"\n'
+    with pytest.raises(DataError) as caught:
+        read_transfer_file(written(tmp_path, text))
+    assert list(caught.value.problems) == [
+        "[sorce]: unknown section; did you mean 'source'?",
+        "training.epocs: unknown field; did you mean 'epochs'?",
+        "training.dropout: expected a list, got 0.2",
+        "training.balance: expected true or false, got 1",
+        "training.epochs: expected a whole number, got True",
+        "heads[0]: expected name and data, both text, got name",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"= 3", "expected TOML"),
+        (b"\xff", "expected TOML"),
+        (b"source = 3", "expected a section"),
+        (b"heads = 1", "tables"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(tmp_path, content, problem):
+    path = tmp_path / "transfer.toml"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=problem):
+        read_transfer_file(path)
+
+
+def test_a_missing_file_is_refused_by_its_name(tmp_path):
+    with pytest.raises(DataError, match=r"none\.toml: cannot be read"):
+        read_transfer_file(tmp_path / "none.toml")
+
+
+def test_every_field_speaks_of_an_option_of_a_command():
+    from edgetransfer.cli.build import build
+    from edgetransfer.cli.heads import train
+
+    options = {parameter.name for command in (build, train) for parameter in command.params}
+    named = {name for fields in FIELDS.values() for name, _ in fields.values()}
+    assert named - options == {"loss", "optimizer"}
