@@ -24,6 +24,7 @@ PURPOSE = {
     "tflm": "check microcontroller models",
     "image": "read photos from files",
     "audio": "read sounds from files",
+    "text": "read sentences",
     "train": "build bundles",
     "lite1": "weights of efficientnet_lite1",
     "lite2": "weights of efficientnet_lite2",

@@ -33,7 +33,7 @@ def every_command() -> list[tuple[str, ...]]:
 def test_the_commands_of_the_pipeline_are_all_there():
     assert set(TABLE) == {
         *("demo", "build", "plan", "train", "export", "verify", "evaluate", "parity", "profile", "run", "inspect"),
-        *("recommend", "report", "devices", "backbones", "recipes", "weights", "doctor"),
+        *("recommend", "report", "devices", "backbones", "recipes", "weights", "doctor", "heads"),
     }
 
 
