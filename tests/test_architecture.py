@@ -17,7 +17,18 @@ from edgetransfer import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "edgetransfer"
-DEVICE_SIDE = ("spec", "registry", "errors", "runtime", "data", "verify", "evaluate", "profile", "estimate")
+DEVICE_SIDE = (
+    "spec",
+    "registry",
+    "errors",
+    "runtime",
+    "data",
+    "verify",
+    "evaluate",
+    "evaluate_tasks",
+    "profile",
+    "estimate",
+)
 BUILD_ONLY = ("keras", "tensorflow", "onnx", "ai_edge_quantizer", "flatbuffers", "h5py", "click")
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 60

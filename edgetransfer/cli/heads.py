@@ -130,7 +130,7 @@ def train(
 @click.argument("label")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--head", metavar="NAME", help="Which head, of a bundle that has several.")
-@click.option("--max-forgetting", type=click.FloatRange(0, 1), default=0.01, show_default=True, metavar="SHARE",
+@click.option("--max-forgetting", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="SHARE",
               help="Share of the right answers so far that the lesson may cost, as far as the head's own memory of "
               "examples can tell.")  # fmt: skip
 @console.json_option

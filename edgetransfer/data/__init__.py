@@ -1,7 +1,8 @@
-"""Labelled photos: reads folders and CSV files, cleans, finds copies, makes splits.
+"""Labelled photos, sounds and sentences: reads folders and tables, cleans, finds copies, makes splits.
 
 `load_dataset` is the one way in. It reads every file once, on all cores, and ends in a `Dataset` whose
-`report` says what was left out and why. Needs numpy and Pillow only: devices evaluate too.
+`report` says what was left out and why. Needs numpy, and Pillow for photos or soundfile for sounds: devices evaluate
+too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The steps between a listing and clean, split photos; what each of them finds goes into `Findings`."""
+"""The steps between a listing and clean, split photos; what each of them finds goes into `Findings`.
+
+Photos stand for sounds and sentences too, which go through the same steps but have no near copies.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data.copies import find_leaks, group_copies
 from edgetransfer.data.report import Copies, Finding, Leak
-from edgetransfer.data.scan import Scanned, Unreadable, scan
+from edgetransfer.data.scan import Scanned, Unreadable, scan, scan_sentence
 from edgetransfer.data.sources import Entry
 from edgetransfer.data.splits import assign
 
@@ -43,11 +46,20 @@ class Findings:
 
 
 def read_photos(
-    entries: Sequence[Entry], findings: Findings, workers: int | None, progress: Callable[[int, int], None] | None
+    entries: Sequence[Entry],
+    findings: Findings,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+    kind: str = "image",
 ) -> list[Photo]:
-    """Return the photos that can be decoded; the others are left out."""
+    """Return the photos, sounds or sentences that can be decoded; the others are left out."""
+    scanned: Sequence[Scanned | Unreadable] = (
+        [scan_sentence(entry.text) for entry in entries]
+        if kind == "text"
+        else scan([entry.path for entry in entries], kind=kind, workers=workers, progress=progress)
+    )
     photos = []
-    for entry, found in zip(entries, scan([e.path for e in entries], workers=workers, progress=progress), strict=True):
+    for entry, found in zip(entries, scanned, strict=True):
         if isinstance(found, Unreadable):
             findings.left_out.append(Finding(entry.name, found.reason))
         else:
@@ -66,12 +78,15 @@ def drop_copies(photos: Sequence[Photo], findings: Findings) -> list[Photo]:
             action = f"{same[0].entry.name} is used" if len(labels) == 1 else _CONFLICT_OUT
             findings.copies.append(Copies("exact", _names(same), labels, action))
         for photo in same[1:] if len(labels) == 1 else same:
-            why = f"same bytes as {same[0].entry.name}" if len(labels) == 1 else f"labelled {' and '.join(labels)}"
+            what = "text" if photo.entry.text else "bytes"
+            why = f"same {what} as {same[0].entry.name}" if len(labels) == 1 else f"labelled {' and '.join(labels)}"
             findings.left_out.append(Finding(photo.entry.name, why))
     return kept
 
 
-def make_splits(photos: Sequence[Photo], findings: Findings, *, seed: int, shares: Mapping[str, float]) -> list[Photo]:
+def make_splits(
+    photos: Sequence[Photo], findings: Findings, *, seed: int, shares: Mapping[str, float], noun: str = "photo"
+) -> list[Photo]:
     """Return the photos with splits made for them; copies stay together.
 
     Raises:
@@ -80,15 +95,16 @@ def make_splits(photos: Sequence[Photo], findings: Findings, *, seed: int, share
     if not photos:
         return []
     sha256s = [photo.found.sha256 for photo in photos]
-    groups = group_copies(sha256s, _grey(photos)).tolist()
-    splits = assign([photo.entry.label for photo in photos], sha256s, groups, seed=seed, shares=shares)
+    groups = group_copies([photo.found.alike for photo in photos], _grey(photos)).tolist()
+    labels = [photo.entry.label for photo in photos]
+    splits = assign(labels, sha256s, groups, seed=seed, shares=shares, noun=noun)
     collected: dict[int, list[Photo]] = {}
     for photo, group in zip(photos, groups, strict=True):
         collected.setdefault(group, []).append(photo)
     for same in collected.values():
-        if len({photo.found.sha256 for photo in same}) > 1:
-            labels = tuple(sorted({photo.entry.label for photo in same}))
-            findings.copies.append(Copies("near", _names(same), labels, _ONE_SIDE))
+        if len({photo.found.alike for photo in same}) > 1:
+            carried = tuple(sorted({photo.entry.label for photo in same}))
+            findings.copies.append(Copies("near", _names(same), carried, _ONE_SIDE))
     return [replace(photo, split=split) for photo, split in zip(photos, splits, strict=True)]
 
 
@@ -105,7 +121,7 @@ def check_given_splits(photos: Sequence[Photo], findings: Findings, *, drop: boo
             action = "left out of training" if from_train else _KEPT
             findings.copies.append(Copies("exact", _names(same), labels, action))
     splits = [str(photo.split) for photo in photos]
-    for inner, outer, kind in find_leaks([p.found.sha256 for p in photos], _grey(photos), splits):
+    for inner, outer, kind in find_leaks([p.found.alike for p in photos], _grey(photos), splits):
         photo, other = photos[inner], photos[outer]
         same_label = photo.entry.label == other.entry.label
         out = drop and photo.split == "train"
@@ -120,7 +136,7 @@ def check_given_splits(photos: Sequence[Photo], findings: Findings, *, drop: boo
 def _by_content(photos: Sequence[Photo]) -> list[list[Photo]]:
     collected: dict[str, list[Photo]] = {}
     for photo in photos:
-        collected.setdefault(photo.found.sha256, []).append(photo)
+        collected.setdefault(photo.found.alike, []).append(photo)
     return list(collected.values())
 
 
@@ -128,5 +144,7 @@ def _names(photos: Sequence[Photo]) -> tuple[str, ...]:
     return tuple(photo.entry.name for photo in photos)
 
 
-def _grey(photos: Sequence[Photo]) -> NDArray[np.uint8]:
-    return np.stack([photo.found.grey for photo in photos])
+def _grey(photos: Sequence[Photo]) -> NDArray[np.uint8] | None:
+    """Return the thumbnails (N, 16, 16), None of sounds and sentences."""
+    found = [photo.found.grey for photo in photos if photo.found.grey is not None]
+    return np.stack(found) if len(found) == len(photos) else None

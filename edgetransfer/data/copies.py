@@ -29,10 +29,10 @@ _BLOCK_PAIRS = 1 << 24  # pairs compared at once: 64 MB of float32
 Indices = NDArray[np.intp]
 
 
-def group_copies(sha256s: Sequence[str], grey: NDArray[np.uint8]) -> Indices:
+def group_copies(sha256s: Sequence[str], grey: NDArray[np.uint8] | None) -> Indices:
     """Return a group number for each photo, the same for exact and near copies of one another.
 
-    `grey` is (N, 16, 16) uint8. A copy of a copy is in the group as well.
+    `grey` is (N, 16, 16) uint8, None where only exact copies count. A copy of a copy is in the group as well.
     """
     groups: Indices = np.arange(len(sha256s))
     first: dict[str, int] = {}
@@ -43,15 +43,17 @@ def group_copies(sha256s: Sequence[str], grey: NDArray[np.uint8]) -> Indices:
         apart: Indices = others[groups[others] != groups[i]]
         return apart
 
-    for i, copies in _near(grey, in_other_groups):
+    for i, copies in () if grey is None else _near(grey, in_other_groups):
         groups[np.isin(groups, groups[copies])] = groups[i]
     return groups
 
 
-def find_leaks(sha256s: Sequence[str], grey: NDArray[np.uint8], splits: Sequence[str]) -> list[tuple[int, int, Kind]]:
+def find_leaks(
+    sha256s: Sequence[str], grey: NDArray[np.uint8] | None, splits: Sequence[str]
+) -> list[tuple[int, int, Kind]]:
     """Return (photo, its copy in a later split, kind) for each photo and later split with a copy, at most one each.
 
-    Train comes before val, val before test.
+    `grey` is (N, 16, 16) uint8, None where only exact copies count. Train comes before val, val before test.
     """
     rank = np.array([SPLITS.index(split) for split in splits], np.intp)
     found: dict[tuple[int, int], tuple[int, Kind]] = {}
@@ -76,7 +78,7 @@ def find_leaks(sha256s: Sequence[str], grey: NDArray[np.uint8], splits: Sequence
         chosen: Indices = others[(rank[at] < outer) & ~leaking[at, outer]]
         return chosen
 
-    for i, copies in _near(grey[order], earlier_and_new):
+    for i, copies in () if grey is None else _near(grey[order], earlier_and_new):
         for inner in order[copies].tolist():
             note(inner, int(order[i]), "near")
     return sorted((inner, outer, kind) for (inner, _), (outer, kind) in found.items())

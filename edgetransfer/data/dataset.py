@@ -1,4 +1,4 @@
-"""`load_dataset`: from a folder or CSV file to samples that can be trained on and measured with."""
+"""`load_dataset`: from a folder or a table to samples that can be trained on and measured with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from edgetransfer.data.clean import Findings, Photo, check_given_splits, drop_copies, make_splits, read_photos
-from edgetransfer.data.report import SPLITS, DataReport
+from edgetransfer.data.report import NOUNS, SPLITS, DataReport
 from edgetransfer.data.sources import Listing, list_folder, refuse, require_source
 from edgetransfer.data.splits import shares_of
-from edgetransfer.data.table import list_table
+from edgetransfer.data.table import columns_of, list_table
+from edgetransfer.data.text_table import COLUMNS, JSON_SUFFIXES, list_sentences
 from edgetransfer.errors import DataError, UnknownNameError
 
 NearDuplicates = Literal["report", "drop"]
@@ -22,7 +23,10 @@ NearDuplicates = Literal["report", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A photo: `split` is "train", "val" or "test", `sha256` of the file's bytes, sizes when upright."""
+    """A photo: `split` is "train", "val" or "test", `sha256` of the file's bytes, sizes when upright.
+
+    Of a sound the sizes are 0; of a sentence as well, `path` is the table's and `sha256` that of the text's UTF-8.
+    """
 
     path: Path
     label: str
@@ -30,11 +34,17 @@ class Sample:
     sha256: str
     width_px: int
     height_px: int
+    text: str = ""
+
+    @property
+    def source(self) -> Path | str:
+        """What a reader takes for it: the file, or of text the sentence itself."""
+        return self.text or self.path
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Photos with labels and splits.
+    """Photos, sounds or sentences with labels and splits.
 
     Attributes:
         samples: ordered by split, label and content, so that neither file names nor places matter.
@@ -45,6 +55,11 @@ class Dataset:
     samples: tuple[Sample, ...]
     labels: tuple[str, ...]
     report: DataReport
+
+    @property
+    def kind(self) -> str:
+        """The kind of input: "image", "audio" or "text"."""
+        return self.report.kind
 
     @property
     def made_splits(self) -> bool:
@@ -102,6 +117,7 @@ class _SplitPlan:
 def load_dataset(
     path: str | Path,
     *,
+    kind: str | None = None,
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     near_duplicates: NearDuplicates = "report",
@@ -109,15 +125,18 @@ def load_dataset(
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Dataset:
-    """Return the photos of a folder or CSV file, cleaned and split.
+    """Return the photos, sounds or sentences of a folder or table, cleaned and split.
 
     `path` is a folder with a folder for each class; or with `train/ val/ test/`, each so; or a CSV file
-    `path,label[,split]`. Splits that are missing are made: all of them, or val and test from train, or val from
-    train; given train and val need no test. In splits made here, exact copies are used once, near copies
-    stay on one side, and photos with several labels are left out. In given splits, all that is only reported.
+    `path,label[,split]`. Of sentences it is a CSV file `text,label[,split]`, or JSON lines with these keys. Splits
+    that are missing are made: all of them, or val and test from train, or val from train; given train and val need no
+    test. In splits made here, exact copies are used once, near copies stay on one side, and photos with several labels
+    are left out. In given splits, all that is only reported.
 
     Args:
-        path: the folder or CSV file.
+        path: the folder or table.
+        kind: what is expected there: "image", "audio" or "text"; None for what is there: sentences by the columns of
+            the table, sounds by the names of the files, else photos.
         seed: another one makes other splits.
         fractions: parts of train, val and test in splits made here.
         near_duplicates: "drop" takes photos out of a given train that are also in val or test (exact or near
@@ -132,37 +151,46 @@ def load_dataset(
     if near_duplicates not in get_args(NearDuplicates):
         raise DataError(f"near_duplicates: expected one of {get_args(NearDuplicates)}, got {near_duplicates!r}")
     source = Path(path)
-    listing = _list(source)
+    listing = _list(source, kind)
+    noun = NOUNS[listing.kind]
     plan = _plan_splits(listing, fractions, for_training=for_training)
     labels = tuple(sorted({entry.label for entry in listing.entries}))
     strict = for_training or not plan.given
     if strict:
         _check_structure(source, listing, labels, plan)
-        _check_classes(source, [(e.label, e.split) for e in listing.entries], labels, plan, "photo")
+        _check_classes(source, [(e.label, e.split) for e in listing.entries], labels, plan, noun)
     findings = Findings()
-    photos = read_photos(listing.entries, findings, workers, progress)
+    photos = read_photos(listing.entries, findings, workers, progress, listing.kind)
     if plan.all_made:
         photos = drop_copies(photos, findings)
     if strict:
-        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, "usable photo")
-    photos = _split(source, photos, plan, findings, seed)
+        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, f"usable {noun}")
+    photos = _split(source, photos, plan, findings, seed, noun)
     if not plan.all_made:
         photos = check_given_splits(photos, findings, drop=near_duplicates == "drop")
     if strict and not plan.shares:
-        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, "photo left")
+        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, f"{noun} left")
     return _dataset(source, listing, labels, plan, photos, findings)
 
 
-def _list(source: Path) -> Listing:
+def _list(source: Path, kind: str | None) -> Listing:
+    if kind is not None and kind not in NOUNS:
+        raise UnknownNameError("kind of input", kind, NOUNS)
     require_source(source)
     try:
-        if source.is_dir():
-            return list_folder(source)
+        if source.is_dir() and kind != "text":
+            return list_folder(source, kind)
     except OSError as error:
         raise DataError(f"{error.filename or source}: cannot be read: {error.strerror}") from error
-    if source.suffix.lower() != ".csv":
-        raise DataError(f"{source}: expected a folder or a .csv file")
-    return list_table(source)
+    suffix = source.suffix.lower()
+    if suffix in JSON_SUFFIXES and kind in (None, "text"):
+        return list_sentences(source)
+    if suffix != ".csv" or source.is_dir():
+        others = "a .csv or .jsonl file of sentences" if kind == "text" else "a folder or a .csv file"
+        raise DataError(f"{source}: expected {others}")
+    if kind == "text" or (kind is None and set(COLUMNS) <= set(columns_of(source))):
+        return list_sentences(source)
+    return list_table(source, kind)
 
 
 def _plan_splits(listing: Listing, fractions: Sequence[float], *, for_training: bool) -> _SplitPlan:
@@ -203,13 +231,15 @@ def _check_classes(
     refuse(str(source), problems)
 
 
-def _split(source: Path, photos: Sequence[Photo], plan: _SplitPlan, findings: Findings, seed: int) -> list[Photo]:
+def _split(
+    source: Path, photos: Sequence[Photo], plan: _SplitPlan, findings: Findings, seed: int, noun: str
+) -> list[Photo]:
     """Return the photos with a split for each of them; given places in val and test stay."""
     if not plan.shares:
         return list(photos)
     pool = [photo for photo in photos if photo.split in (None, "train")]
     try:
-        made = make_splits(pool, findings, seed=seed, shares=plan.shares)
+        made = make_splits(pool, findings, seed=seed, shares=plan.shares, noun=noun)
     except DataError as error:
         refuse(str(source), error.problems)
         raise
@@ -238,13 +268,15 @@ def _dataset(
         copies=tuple(sorted(findings.copies, key=lambda copies: copies.paths)),
         leaks=tuple(sorted(findings.leaks, key=lambda leak: (leak.split, leak.path, leak.other_split))),
         notes=plan.notes,
+        kind=listing.kind,
     )
     return Dataset(tuple(samples), labels, report)
 
 
 def _sample(photo: Photo) -> Sample:
     found = photo.found
-    return Sample(photo.entry.path, photo.entry.label, str(photo.split), found.sha256, found.width_px, found.height_px)
+    entry, size = photo.entry, (found.width_px, found.height_px)
+    return Sample(entry.path, entry.label, str(photo.split), found.sha256, *size, entry.text)
 
 
 def _count(labels: Sequence[str], found: Iterable[str]) -> dict[str, int]:

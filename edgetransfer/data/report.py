@@ -9,6 +9,8 @@ from typing import Any, Literal
 SPLITS = ("train", "val", "test")
 
 Kind = Literal["exact", "near"]
+NOUNS = {"image": "photo", "audio": "sound", "text": "sentence"}
+"""What a sample is called, by kind of input."""
 _FEW = 5  # lines of each list that the text form shows
 
 
@@ -23,6 +25,9 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Copies:
     """Files with the same photo: "exact" are the same bytes, "near" the same picture saved another way.
+
+    Of sounds there are exact ones only. Sentences that differ in nothing but blanks and in how Unicode writes a letter
+    are exact.
 
     `labels` are the different labels they carry, `action` says what was done with them.
     """
@@ -63,6 +68,7 @@ class DataReport:
         copies: copies within what edgetransfer split, and copies that contradict one another.
         leaks: copies across splits that were given.
         notes: anything else worth knowing, in sentences.
+        kind: of input: "image", "audio" or "text".
     """
 
     source: str
@@ -74,6 +80,7 @@ class DataReport:
     copies: tuple[Copies, ...]
     leaks: tuple[Leak, ...]
     notes: tuple[str, ...]
+    kind: str = "image"
 
     @property
     def conflicts(self) -> tuple[Copies, ...]:
@@ -84,6 +91,7 @@ class DataReport:
         """Return the whole report as JSON values."""
         return {
             "report": "data",
+            "kind": self.kind,
             "source": self.source,
             "labels": list(self.labels),
             "counts": {split: dict(by_label) for split, by_label in self.counts.items()},
@@ -99,11 +107,12 @@ class DataReport:
         """Return the report as plain text: all counts, and the first few of everything else."""
         made = f" ({', '.join(self.splits_made)} made here)" if self.splits_made else " (as given)"
         total = sum(sum(by_label.values()) for by_label in self.counts.values())
-        lines = [f"{self.source}: {total} photos, {len(self.labels)} classes{made}", *self._table()]
+        noun = NOUNS[self.kind]
+        lines = [f"{self.source}: {total} {noun}s, {len(self.labels)} classes{made}", *self._table()]
         sections = (
             ("left out", [f"{f.path}: {f.reason}" for f in self.left_out]),
-            ("ignored, not photos", [f"{f.path}: {f.reason}" for f in self.ignored]),
-            ("same photo under different labels", [_copies_line(c) for c in self.conflicts]),
+            (f"ignored, not {noun}s", [f"{f.path}: {f.reason}" for f in self.ignored]),
+            (f"same {noun} under different labels", [_copies_line(c) for c in self.conflicts]),
             ("copies", [_copies_line(c) for c in self.copies if c not in self.conflicts]),
             ("leaks between splits", [_leak_line(leak) for leak in self.leaks]),
         )

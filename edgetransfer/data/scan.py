@@ -1,9 +1,10 @@
-"""Reads every file once, on all cores: hash, size, thumbnail, and whether it decodes to its end."""
+"""Reads every sample once, on all cores: hash, size, thumbnail, and whether it decodes to its end."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +17,22 @@ from numpy.typing import NDArray
 from edgetransfer.errors import InputError
 from edgetransfer.runtime.files import read_file, read_thumbnail
 
+_SOUND_HZ = 16_000  # to what the published front ends resample; here it only matters that it can be done
 THUMBNAIL_PX = 16  # enough to tell photos of one series apart, small enough to compare all pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A readable photo: sha256 of its bytes, size when upright, `grey` (16, 16) uint8."""
+    """A readable sample: sha256 of its bytes, of a photo the size when upright and `grey` (16, 16) uint8.
+
+    `alike` is the same for samples that count as exact copies of one another: the sha256, but for sentences.
+    """
 
     sha256: str
-    width_px: int
-    height_px: int
-    grey: NDArray[np.uint8]
+    alike: str
+    width_px: int = 0
+    height_px: int = 0
+    grey: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +43,23 @@ class Unreadable:
 
 
 def scan(
-    paths: Sequence[Path], *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[Path],
+    *,
+    kind: str = "image",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Scanned | Unreadable]:
     """Return what is in each file, in the order of `paths`; never raises for a bad file.
 
-    Threads suffice: hashing and Pillow's decoders let go of the interpreter lock.
+    `kind` is "image" or "audio". Threads suffice: hashing and the decoders let go of the interpreter lock.
     """
+    scan_one = _scan_sound if kind == "audio" else _scan_one
     results: list[Scanned | Unreadable] = []
     with ThreadPoolExecutor(workers or core_count()) as pool, warnings.catch_warnings():
         # TIFF and PNG readers warn about odd metadata; what matters here is whether the pixels decode.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
-            for result in pool.map(_scan_one, paths):
+            for result in pool.map(scan_one, paths):
                 results.append(result)
                 if progress is not None:
                     progress(len(results), len(paths))
@@ -56,6 +67,12 @@ def scan(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return results
+
+
+def scan_sentence(text: str) -> Scanned:
+    """Return the sha256 of the text's UTF-8; alike are sentences that are equal once Unicode and blanks are settled."""
+    settled = " ".join(unicodedata.normalize("NFC", text).split())
+    return Scanned(_sha256(text.encode("utf-8")), _sha256(settled.encode("utf-8")))
 
 
 def core_count() -> int:
@@ -71,5 +88,21 @@ def _scan_one(path: Path) -> Scanned | Unreadable:
         thumbnail = read_thumbnail(content, THUMBNAIL_PX)
     except InputError as error:
         return Unreadable(str(error))
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Scanned(sha256, thumbnail.width_px, thumbnail.height_px, thumbnail.grey)
+    sha256 = _sha256(content)
+    return Scanned(sha256, sha256, thumbnail.width_px, thumbnail.height_px, thumbnail.grey)
+
+
+def _scan_sound(path: Path) -> Scanned | Unreadable:
+    from edgetransfer.runtime.sound_files import read_sound  # here, for photos and sentences need no soundfile
+
+    try:
+        content = read_file(path)
+        read_sound(content, _SOUND_HZ)
+    except InputError as error:
+        return Unreadable(str(error))
+    sha256 = _sha256(content)
+    return Scanned(sha256, sha256)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Lists the photos, labels and splits of a folder or CSV file, opening no photo."""
+"""Lists the photos or sounds, labels and splits of a folder, opening no file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetransfer.data.report import Finding
+from edgetransfer.data.report import NOUNS, Finding
+from edgetransfer.data.suffixes import PHOTO_SUFFIXES, SOUND_SUFFIXES
 from edgetransfer.errors import DataError
 
 SPLIT_NAMES = {
@@ -21,47 +22,69 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-# Pictures that are not read: they reach the reader, whose message says what to do.
+# Pictures and sounds that are not read: they reach the reader, whose message says what to do.
 _PICTURE_SUFFIXES = PHOTO_SUFFIXES | {".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".mpo"}
+_SOUND_SUFFIXES = SOUND_SUFFIXES | {".mp3", ".m4a", ".aac", ".wma", ".aif", ".aiff"}
+_SUFFIXES = {"image": _PICTURE_SUFFIXES, "audio": _SOUND_SUFFIXES}
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir"})  # macOS zip files; Synology thumbnails
 _SHOWN = 3  # problems that the one-line message quotes; DataError.problems holds all
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A photo as listed: `name` is its path relative to the data set, `split` None if none was given."""
+    """A photo as listed: `name` is its path relative to the data set, `split` None if none was given.
+
+    Of a sentence `path` is the table's, `name` says its line.
+    """
 
     path: Path
     name: str
     label: str
     split: str | None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All photos of a source, the files that are none, and hints for error messages."""
+    """All photos of a source, the files that are none, hints for error messages, and the kind of input."""
 
     entries: tuple[Entry, ...]
     ignored: tuple[Finding, ...]
     hint: str = ""
+    kind: str = "image"
 
 
-def list_folder(root: Path) -> Listing:
+def kind_of_paths(paths: Iterable[Path]) -> str:
+    """Return "audio" if some of `paths` end as sounds and none as pictures, else "image"."""
+    sounds = False
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix in _PICTURE_SUFFIXES:
+            return "image"
+        sounds = sounds or suffix in _SOUND_SUFFIXES
+    return "audio" if sounds else "image"
+
+
+def list_folder(root: Path, kind: str | None = None) -> Listing:
     """Return the photos below `root`: a folder per class, or `train/ val/ test/` with a folder per class each.
+
+    Args:
+        root: The folder.
+        kind: "image" or "audio"; None for sounds where there are some and no picture.
 
     Raises:
         DataError: no class folders, splits and classes side by side, a class folder without a photo, a
             name that cannot be a label.
     """
+    kind = kind or kind_of_paths(_walk(root))
     ignored: list[Finding] = []
     problems: list[str] = []
     folders = _children(root, root, ignored)
     tables = [path.name for path in root.glob("*.csv")]
-    hint = f"; if {sorted(tables)[0]} lists the photos, give that file" if tables else ""
+    hint = f"; if {sorted(tables)[0]} lists the {NOUNS[kind]}s, give that file" if tables else ""
     if not folders:
         raise DataError(f"{root}: expected a folder for each class, got none{hint}")
-    splits = {folder: SPLIT_NAMES[folder.name.lower()] for folder in folders if _is_split(folder)}
+    splits = {folder: SPLIT_NAMES[folder.name.lower()] for folder in folders if _is_split(folder, kind)}
     if splits and len(splits) < len(folders):
         others = sorted(folder.name for folder in folders if folder not in splits)
         raise DataError(
@@ -75,12 +98,12 @@ def list_folder(root: Path) -> Listing:
             problems.append(f"folders {seen[split]!r} and {folder.name!r} are both the split {split!r}: merge them")
         seen[split] = folder.name
         for class_folder in _children(folder, root, ignored):
-            entries += _list_class(class_folder, root, split, ignored, problems)
+            entries += _list_class(class_folder, root, split, kind, ignored, problems)
     if not splits:
         for folder in folders:
-            entries += _list_class(folder, root, None, ignored, problems)
+            entries += _list_class(folder, root, None, kind, ignored, problems)
     refuse(str(root), problems)
-    return Listing(tuple(entries), tuple(sorted(ignored, key=lambda f: f.path)), hint)
+    return Listing(tuple(entries), tuple(sorted(ignored, key=lambda f: f.path)), hint, kind)
 
 
 def refuse(where: str, problems: Iterable[str]) -> None:
@@ -130,11 +153,11 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
-def _is_split(folder: Path) -> bool:
+def _is_split(folder: Path, kind: str) -> bool:
     """Whether a folder is a split: by its name, unless photos lie in it directly (a class of trains)."""
     if folder.name.lower() not in SPLIT_NAMES:
         return False
-    return not any(p.is_file() and p.suffix.lower() in _PICTURE_SUFFIXES for p in folder.iterdir())
+    return not any(p.is_file() and p.suffix.lower() in _SUFFIXES[kind] for p in folder.iterdir())
 
 
 def _children(folder: Path, root: Path, ignored: list[Finding]) -> list[Path]:
@@ -147,7 +170,7 @@ def _children(folder: Path, root: Path, ignored: list[Finding]) -> list[Path]:
 
 
 def _list_class(
-    folder: Path, root: Path, split: str | None, ignored: list[Finding], problems: list[str]
+    folder: Path, root: Path, split: str | None, kind: str, ignored: list[Finding], problems: list[str]
 ) -> list[Entry]:
     try:
         label = clean_label(folder.name)
@@ -157,12 +180,12 @@ def _list_class(
     entries = []
     for path in _walk(folder):
         suffix = path.suffix.lower()
-        if suffix in _PICTURE_SUFFIXES:
+        if suffix in _SUFFIXES[kind]:
             entries.append(Entry(path, _name(path, root), label, split))
         else:
-            ignored.append(Finding(_name(path, root), f"not a photo by its name ({suffix or 'no suffix'})"))
+            ignored.append(Finding(_name(path, root), f"not a {NOUNS[kind]} by its name ({suffix or 'no suffix'})"))
     if not entries:
-        problems.append(f"class folder {_name(folder, root)!r}: holds no photo; fill it or take it away")
+        problems.append(f"class folder {_name(folder, root)!r}: holds no {NOUNS[kind]}; fill it or take it away")
     return entries
 
 

@@ -46,9 +46,15 @@ def shares_of(fractions: Sequence[float], splits: Sequence[str]) -> dict[str, fl
 
 
 def assign(
-    labels: Sequence[str], sha256s: Sequence[str], groups: Sequence[int], *, seed: int, shares: Mapping[str, float]
+    labels: Sequence[str],
+    sha256s: Sequence[str],
+    groups: Sequence[int],
+    *,
+    seed: int,
+    shares: Mapping[str, float],
+    noun: str = "photo",
 ) -> list[str]:
-    """Return a split for each photo: a group goes to one side, every class to all of them.
+    """Return a split for each photo (or what else `noun` says): a group goes to one side, every class to all of them.
 
     Raises:
         DataError: a class has fewer groups than there are splits; all such classes in `problems`.
@@ -56,7 +62,7 @@ def assign(
     by_class = _ordered_groups(labels, sha256s, groups, seed)
     order = [split for split in reversed(SPLITS) if split in shares]
     problems = [
-        f"class {label!r}: expected at least {len(order)} photos that are no copies of one another "
+        f"class {label!r}: expected at least {len(order)} {noun}s that are no copies of one another "
         f"(for {' and '.join(reversed(order))}), got {len(by_class.get(label, []))}"
         for label in sorted(set(labels))
         if len(by_class.get(label, [])) < len(order)

@@ -28,7 +28,7 @@ _OPS_OF_KIND: dict[Kind, tuple[str, ...]] = {
     ),
     "move": (
         "PAD", "PADV2", "MIRROR_PAD", "CONCATENATION", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V",
-        "GATHER", "PACK", "UNPACK", "TILE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND",
+        "GATHER", "EMBEDDING_LOOKUP", "PACK", "UNPACK", "TILE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "SPACE_TO_BATCH_ND",
         "BATCH_TO_SPACE_ND",
     ),
 }  # fmt: skip

@@ -29,15 +29,19 @@ _MIN_PARSER_VERSION = "1.0.0"
 def add_metadata(model: bytes, *, name: str, labels: Sequence[str], licence: str) -> bytes:
     """Return `model` with TFLite Metadata: raw RGB pixels in, one number a label out, and labels.txt appended.
 
+    Of an input that is no image, log-mel or ids of tokens, it says that these are features, without telling of what.
+
     Args:
-        model: A `.tflite` with (1, H, W, 3) uint8 pixels in and (1, C) out.
+        model: A `.tflite` with (1, H, W, 3) uint8 pixels in, or another input, and (1, C) out.
         name: The model's name.
         labels: C labels in the order of the outputs.
         licence: Of the weights.
     """
     graph = Graph.read(model)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(_model_metadata(name, licence), np.uint8)
+    is_image = graph.dtype(graph.input) == "uint8" and graph.shape(graph.input)[3:] == (3,)
+    input_name = "image" if is_image else graph.name(graph.input)
+    buffer.data = np.frombuffer(_model_metadata(name, licence, input_name, is_image=is_image), np.uint8)
     graph.model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = b"TFLITE_METADATA", len(graph.model.buffers) - 1
@@ -59,14 +63,17 @@ def _zipped_labels(labels: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
-def _model_metadata(name: str, licence: str) -> bytes:
+def _model_metadata(name: str, licence: str, input_name: str, *, is_image: bool) -> bytes:
     builder = flatbuffers.Builder(1024)
-    image = _tensor(builder, "image", _IMAGE, _image_properties(builder), [_raw_pixels(builder)], [])
+    if is_image:
+        taken = _tensor(builder, input_name, _IMAGE, _image_properties(builder), [_raw_pixels(builder)], [])
+    else:
+        taken = _tensor(builder, input_name, _FEATURE, _table(builder, 0, {}), [], [])
     scores = _tensor(builder, "scores", _FEATURE, _table(builder, 0, {}), [], [_labels_file(builder)])
     subgraph = _table(
         builder,
         4,
-        {2: _vector(builder, [image]), 3: _vector(builder, [scores])},
+        {2: _vector(builder, [taken]), 3: _vector(builder, [scores])},
     )
     root = _table(
         builder,

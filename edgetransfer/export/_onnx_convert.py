@@ -20,6 +20,7 @@ from edgetransfer.errors import ExportError
 from edgetransfer.export._onnx_fold import check_folded, fold
 from edgetransfer.export._onnx_names import name_by_layers, settle_names, unmistakable_names
 from edgetransfer.quantize.onnx_calibrate import session_options
+from edgetransfer.quantize.onnx_carry_out import TOKENS
 from edgetransfer.quantize.onnx_graph import OPSET, OnnxGraph, attribute
 
 PIXELS, FEATURES = "pixels", "features"
@@ -29,19 +30,33 @@ PIXELS, FEATURES = "pixels", "features"
 def export_backbone(model: Any) -> bytes:
     """Return the Keras `model` as a float32 ONNX file: (1, H, W, 3) normalised pixels in, (1, D) features out.
 
+    The input of a model of sentences is (1, tokens) int32 ids instead.
+
     Raises:
         ExportError: it cannot be converted, has ops that a plain ONNX Runtime does not know, or keeps a batch norm.
     """
     with unmistakable_names(model) as paths:
         graph = OnnxGraph(_exported(model))
+    _spell_out_erfc(graph)
     _check_known(graph, model.name)
     name_by_layers(graph, paths)
     _pool_globally(graph)
     graph = OnnxGraph(_simplified(graph, model.name))
     fold(graph)
     check_folded(graph, model.name)
-    settle_names(graph, PIXELS, FEATURES)
+    settle_names(graph, *_input(model), FEATURES)
     return graph.to_bytes()
+
+
+def _spell_out_erfc(graph: OnnxGraph) -> None:
+    """Write TensorFlow's Erfc, of which GELU is made there, as 1 - Erf: ONNX has no Erfc."""
+    for node in [one for one in graph.nodes if one.op_type == "Erfc"]:
+        place, error = graph.nodes.index(node), f"{node.output[0]}/erf"
+        graph.constants[f"{error}/one"] = np.array(1.0, np.float32)
+        graph.nodes[place : place + 1] = [
+            onnx.helper.make_node("Erf", [node.input[0]], [error], f"{node.name}/erf"),
+            onnx.helper.make_node("Sub", [f"{error}/one", error], [node.output[0]], node.name),
+        ]
 
 
 def _check_known(graph: OnnxGraph, name: str) -> None:
@@ -58,7 +73,8 @@ def _exported(model: Any) -> onnx.ModelProto:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
-    signature = [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name=PIXELS)]
+    name, dtype = _input(model)
+    signature = [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype=np.dtype(dtype).name, name=name)]
     with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
         path = Path(folder) / "backbone.onnx"
         try:
@@ -68,6 +84,11 @@ def _exported(model: Any) -> onnx.ModelProto:
         except Exception as trouble:  # tf2onnx raises whatever its handlers met
             first_line = str(trouble).strip().splitlines()[0] if str(trouble).strip() else type(trouble).__name__
             raise ExportError(f"backbone {model.name!r} could not be converted to ONNX: {first_line}") from trouble
+
+
+def _input(model: Any) -> tuple[str, type[np.generic]]:
+    """Return the name and dtype of the input in the ONNX file."""
+    return (TOKENS, np.int32) if str(model.input.dtype).startswith("int") else (PIXELS, np.float32)
 
 
 def _simplified(graph: OnnxGraph, name: str) -> onnx.ModelProto:

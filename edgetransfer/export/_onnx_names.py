@@ -54,7 +54,7 @@ def name_by_layers(graph: OnnxGraph, paths: Mapping[str, str]) -> None:
         node.name = f"{_layer(node, paths)}/{node.op_type}_{number}"
 
 
-def settle_names(graph: OnnxGraph, first: str, last: str) -> None:
+def settle_names(graph: OnnxGraph, first: str, dtype: type[np.generic], last: str) -> None:
     """Make the nodes' names unique in the order of the file, and name tensors by the node that makes or takes them.
 
     The graph's input becomes `first`, its output `last`.
@@ -76,7 +76,7 @@ def settle_names(graph: OnnxGraph, first: str, last: str) -> None:
     for node in graph.nodes:
         node.name = names.get(node.output[0], node.name)
     graph.rename(tensors)
-    graph.set_end("input", first, np.float32, graph.shape("input"))
+    graph.set_end("input", first, dtype, graph.shape("input"))
     graph.set_end("output", last, np.float32, graph.shape("output"))
 
 

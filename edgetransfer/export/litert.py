@@ -22,6 +22,7 @@ from edgetransfer.export._litert_metadata import read_labels as labels
 from edgetransfer.quantize.calibrate import calibrate
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.quantize.flatbuffer import Graph, Op
+from edgetransfer.quantize.litert_tables import look_up
 
 ENGINE = FLOAT_ENGINE = "litert"
 MODEL_FILE = "model.tflite"
@@ -44,14 +45,18 @@ __all__ = [
 ]
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-_MOVES = (*_CONVERSIONS, "RESHAPE", "PAD", "PADV2", "CONCATENATION", "TRANSPOSE", "CAST", "SQUEEZE", "EXPAND_DIMS")
+_MOVES = (
+    *_CONVERSIONS, "RESHAPE", "PAD", "PADV2", "CONCATENATION", "TRANSPOSE", "CAST", "SQUEEZE", "EXPAND_DIMS",
+    "EMBEDDING_LOOKUP",
+)  # fmt: skip
 
 
 def convert(model: Any) -> bytes:
     """Return the Keras `model` as a float32 `.tflite`: (1, H, W, 3) normalised pixels in, (1, D) features out.
 
     Args:
-        model: A `keras.Model` with one input (None, H, W, 3) and one output (None, D).
+        model: A `keras.Model` with one input and one output (None, D). The input is (None, *shape): float32 pixels or
+            log-mel, or int32 ids of tokens, and stays what it is.
 
     Raises:
         ExportError: the converter fails, or needs ops that a plain LiteRT interpreter does not have.
@@ -60,7 +65,7 @@ def convert(model: Any) -> bytes:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 
-    signature = [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32")]
+    signature = [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype=_input_dtype(model))]
     with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
         path = Path(folder) / "backbone.tflite"
         try:
@@ -69,7 +74,7 @@ def convert(model: Any) -> bytes:
         except Exception as trouble:  # the converter raises whatever its C++ side threw
             first_line = str(trouble).strip().splitlines()[0] if str(trouble).strip() else type(trouble).__name__
             raise ExportError(f"backbone {model.name!r} could not be converted to LiteRT: {first_line}") from trouble
-        content = path.read_bytes()
+        content = look_up(path.read_bytes())
     check_builtin_ops(content, model.name)
     return content
 
@@ -129,6 +134,10 @@ def survey(model: bytes) -> tuple[OpFact, ...]:
         )
         for number, op in enumerate(ops)
     )
+
+
+def _input_dtype(model: Any) -> str:
+    return "int32" if str(model.input.dtype).startswith("int") else "float32"
 
 
 def _is_builtin(op: Op) -> bool:

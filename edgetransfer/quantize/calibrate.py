@@ -19,18 +19,16 @@ from edgetransfer.runtime.cores import available_cores
 from edgetransfer.spec.preprocess import Normalisation
 
 
-def calibrate(
-    float_model: bytes, images: NDArray[np.uint8], normalisation: Normalisation
-) -> dict[str, tuple[float, float]]:
+def calibrate(float_model: bytes, images: NDArray[Any], normalisation: Normalisation) -> dict[str, tuple[float, float]]:
     """Return the range of every activation of `float_model` over `images`.
 
     Args:
-        float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels.
-        images: (n, H, W, 3) uint8 RGB, prepared; from the training split only.
+        float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels, or int32 ids of tokens.
+        images: (n, H, W, 3) uint8 RGB or (n, tokens) int32, prepared; from the training split only.
         normalisation: How a pixel becomes the model's input; its full span 0..255 is the input's range, because
             the range seen would clip the brightest and darkest pixels.
     """
-    inputs = normalisation.to_real(images)
+    inputs = float_inputs(images, normalisation)
     calibrator = Calibrator(
         float_model,
         num_threads=available_cores(),
@@ -44,8 +42,14 @@ def calibrate(
         calibrator.calibrate({key: [{name: one[None]} for one in inputs]}, None)
     ranges = {tensor: _mean(total) for tensor, total in calibrator.get_model_qsvs().items()}
     graph = Graph.read(float_model)
-    ranges[graph.name(graph.input)] = normalisation.span
+    if graph.dtype(graph.input) == "float32":
+        ranges[graph.name(graph.input)] = normalisation.span
     return dict(sorted(ranges.items()))
+
+
+def float_inputs(images: NDArray[Any], normalisation: Normalisation) -> NDArray[Any]:
+    """Return what a float model takes of prepared `images`: real numbers of pixels, ids of tokens as they are."""
+    return images if images.dtype == np.int32 else normalisation.to_real(images)
 
 
 def _add(total: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,22 @@
-"""Carries out a recipe: a float `.tflite` in, a quantized one with raw uint8 pixels as its input out."""
+"""Carries out a recipe: a float `.tflite` in, a quantized one out whose input is raw uint8 pixels, or ids of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgetransfer.errors import ExportError, RecipeError
+from edgetransfer.quantize.calibrate import float_inputs
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.quantize.litert_moments import moments
 from edgetransfer.quantize.litert_ops import BITS, WEIGHTED, Numbers, numbers_of_ops, quantize
+from edgetransfer.quantize.litert_tables import tell_version
 from edgetransfer.quantize.litert_weights import cut_to_least_error, round_together
-from edgetransfer.quantize.support import why_not
+from edgetransfer.quantize.support import why_not, why_not_of_kind
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
@@ -38,24 +41,25 @@ def carry_out(
     recipe: Recipe,
     normalisation: Normalisation,
     ranges: Ranges | None = None,
-    images: NDArray[np.uint8] | None = None,
+    images: NDArray[Any] | None = None,
 ) -> bytes:
     """Return `float_model` with `recipe` carried out and raw pixels, (1, H, W, 3) uint8, as its input.
 
     Args:
-        float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels.
+        float_model: A `.tflite` with one float32 input (1, H, W, 3) of normalised pixels, or one of ids of tokens,
+            (1, tokens) int32, which stays what it is.
         recipe: What to do.
         normalisation: What the float model expects of a pixel. In an integer graph it costs one QUANTIZE op that
             only moves the pixel (int8) or moves and multiplies it (int16); in a float graph one DEQUANTIZE op.
         ranges: From `calibrate`; needed exactly when the recipe needs calibration.
-        images: (n, H, W, 3) uint8 RGB, prepared: training images to choose and round weights by. Without them
-            `weight_ranges` "best" means min_max.
+        images: (n, H, W, 3) uint8 RGB or (n, tokens) int32, prepared: training images to choose and round weights by.
+            Without them `weight_ranges` "best" means min_max.
 
     Raises:
         RecipeError: `ranges` are missing, or the recipe has no way to be carried out on LiteRT.
         ExportError: the quantizer chose another input scale than the pixels' own.
     """
-    reason = why_not("litert", recipe)
+    reason = why_not_of_kind(_kind(float_model), "litert", recipe) or why_not("litert", recipe)
     if reason is not None:
         raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for LiteRT: {reason}")
     if recipe.has_static_ranges and ranges is None:
@@ -70,6 +74,11 @@ def carry_out(
     if recipe.weight_ranges == "min_max" or images is None:
         return job.finished(float_model)
     return job.nearest(images[:WEIGHT_IMAGES])
+
+
+def _kind(float_model: bytes) -> str:
+    graph = Graph.read(float_model)
+    return "text" if graph.dtype(graph.input) == "int32" else "image"
 
 
 class _Job:
@@ -95,17 +104,18 @@ class _Job:
         """Return `model`, whose weights are prepared, as it will be deployed."""
         guarded = _guard_small_channels(model, self.numbers, self.ranges)
         graph = Graph.read(quantize(guarded, self.numbers, self.granularity, self.ranges))
-        _take_raw_pixels(graph, self.normalisation)
+        tell_version(graph)
+        _take_raw(graph, self.normalisation)
         return graph.to_bytes()
 
-    def candidates(self, images: NDArray[np.uint8]) -> Iterator[bytes]:
+    def candidates(self, images: NDArray[Any]) -> Iterator[bytes]:
         """Yield the model with its weights prepared in each way that is known."""
-        seen = moments(self.model, self.normalisation.to_real(images))
+        seen = moments(self.model, float_inputs(images, self.normalisation))
         yield self.model
         for searched in (False, True):
             yield round_together(self.model, self.numbers, seen, per_tensor=self.per_tensor, searched=searched)
 
-    def nearest(self, images: NDArray[np.uint8]) -> bytes:
+    def nearest(self, images: NDArray[Any]) -> bytes:
         """Return, of all ways to prepare weights, that whose features are nearest to the float model's.
 
         Raises:
@@ -114,7 +124,7 @@ class _Job:
         slow = any(one.activations == "int16" for one in self.numbers)
         judged = images[:_SLOW_IMAGES] if slow else images
         floats = Graph.read(self.model)
-        _take_raw_pixels(floats, self.normalisation)
+        _take_raw(floats, self.normalisation)
         wanted = _features(floats.to_bytes(), judged)
         found = [self.finished(model) for model in self.candidates(images)]
         got = [_features(content, judged) for content in found]
@@ -135,7 +145,7 @@ def _check_nearness(name: str, got: NDArray[np.float64], wanted: NDArray[np.floa
         )
 
 
-def _features(content: bytes, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _features(content: bytes, images: NDArray[Any]) -> NDArray[np.float64]:
     engine = open_engine("litert", content)
     return np.concatenate([engine.output.to_real(engine.run(one[None])) for one in images]).astype(np.float64)
 
@@ -220,9 +230,13 @@ def _raised(
     return np.moveaxis(raised, 0, -1) if last else raised
 
 
-def _take_raw_pixels(graph: Graph, normalisation: Normalisation) -> None:
-    """Put one op before the graph that makes its input of raw pixels."""
+def _take_raw(graph: Graph, normalisation: Normalisation) -> None:
+    """Put one op before the graph that makes its input of raw pixels; ids of tokens go in as they are."""
     inner = graph.input
+    if graph.dtype(inner) == "int32":
+        graph.tensor(inner).name = b"tokens"
+        graph.set_ends(input_index=inner, input_name="tokens", output_index=graph.output, output_name="features")
+        return
     outer = graph.add_tensor(
         "image", graph.shape(inner), "uint8", Quantization(normalisation.scale, normalisation.zero_point)
     )

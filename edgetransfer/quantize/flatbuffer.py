@@ -179,6 +179,10 @@ class Graph:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__[:-1])
         self.subgraph.operators.insert(0 if first else len(self.subgraph.operators), op)
 
+    def raise_version(self, name: str, version: int) -> None:
+        """Say that the graph's ops `name` are of at least that version."""
+        self._opcode(name, version)
+
     def set_ends(self, *, input_index: int, input_name: str, output_index: int, output_name: str) -> None:
         """Say which tensors are the input and the output; the one signature is named accordingly."""
         self.subgraph.inputs, self.subgraph.outputs = [input_index], [output_index]

@@ -40,12 +40,12 @@ class Moments:
     told: tuple[NDArray[np.float32], ...]
 
 
-def moments(float_model: bytes, inputs: NDArray[np.float32]) -> dict[int, Moments]:
+def moments(float_model: bytes, inputs: NDArray[Any]) -> dict[int, Moments]:
     """Return the moments of each op with weights, by the index of its output tensor.
 
     Args:
-        float_model: A `.tflite` with one float32 input (1, H, W, 3).
-        inputs: (n, H, W, 3) normalised pixels.
+        float_model: A `.tflite` with one input (1, H, W, 3) float32, or (1, tokens) int32.
+        inputs: (n, H, W, 3) normalised pixels, or (n, tokens) ids.
     """
     graph = Graph.read(float_model)
     found: dict[int, _Sum] = {}
@@ -60,7 +60,7 @@ def moments(float_model: bytes, inputs: NDArray[np.float32]) -> dict[int, Moment
     return {output: total.moments() for output, total in found.items()}
 
 
-def _runs(float_model: bytes, inputs: NDArray[np.float32]) -> Iterator[Any]:
+def _runs(float_model: bytes, inputs: NDArray[Any]) -> Iterator[Any]:
     """Run the model on each input; yield a function that reads a tensor by its index."""
     with warnings.catch_warnings():  # that keeping all tensors needs memory
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")

@@ -11,12 +11,15 @@ from edgetransfer.errors import RecipeError
 from edgetransfer.quantize import onnx_static
 from edgetransfer.quantize.onnx_calibrate import session_options
 from edgetransfer.quantize.onnx_graph import OnnxGraph
+from edgetransfer.quantize.support import why_not_of_kind
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.tensor import Ranges
 
 IMAGE, FEATURES = "image", "features"
 """Names of a deployed graph's input and output."""
+TOKENS = "tokens"
+"""Name of the input of a graph of sentences, float or deployed: ids, which stay what they are."""
 _HALF_LIMIT = float(np.finfo(np.float16).max)
 _CARRIED_OUT = (("float32", "float32"), ("float16", "float32"), ("int8", "uint8"), ("int8", "int8"))
 """Weights and activations."""
@@ -55,10 +58,13 @@ def carry_out(
     Raises:
         RecipeError: `ranges` are missing, or ONNX Runtime has no way to compute the recipe.
     """
+    graph = OnnxGraph.read(float_model)
+    reason = why_not_of_kind("text", "onnx", recipe) if graph.input == TOKENS else None
+    if reason is not None:
+        raise RecipeError(f"recipe {recipe.name!r} cannot be carried out for ONNX: {reason}")
     _check(recipe, ranges)
     if recipe.is_static:
         return _static(float_model, recipe, normalisation, ranges or {}, images)
-    graph = OnnxGraph.read(float_model)
     if recipe.weights == "float16":
         _halve(graph, recipe)
     _take_raw_pixels(graph, normalisation)
@@ -133,7 +139,9 @@ def _halve(graph: OnnxGraph, recipe: Recipe) -> None:
 
 
 def _take_raw_pixels(graph: OnnxGraph, normalisation: Normalisation) -> None:
-    """Make the graph's first op one that turns raw pixels into what it took so far."""
+    """Make the graph's first op one that turns raw pixels into what it took so far; tokens go in as they are."""
+    if graph.input == TOKENS:
+        return
     inner, shape = graph.input, graph.shape("input")
     consumers = graph.consumers()
     for quantized in [node for node in consumers[inner] if node.op_type == "QuantizeLinear"]:

@@ -26,6 +26,22 @@ def why_not(format: str, recipe: Recipe) -> str | None:
     return None
 
 
+def why_not_of_kind(kind: str, format: str, recipe: Recipe) -> str | None:
+    """Return why `recipe` cannot be carried out for backbones that look at `kind`, None if it can."""
+    if kind != "text":
+        return None
+    if format == "tflm":
+        return "backbones of sentences are far too large for a microcontroller, and have float activations"
+    if recipe.has_static_ranges:
+        return (
+            "fixed ranges of activations are not for sentences: in a transformer a few numbers are hundreds of times "
+            "as large as all others (Bondarenko et al. 2021, arXiv:2109.12948); take dynamic_int8, of as many bytes"
+        )
+    if format == "onnx" and recipe.has_integer_weights:
+        return "backbones of sentences are written to ONNX in floats only; take float32, or LiteRT for dynamic_int8"
+    return None
+
+
 def slower_than_float(format: str, recipe: Recipe) -> str | None:
     """Return a sentence that says where `recipe` was measured to be slower than float32, None where it was not."""
     if format != "litert":

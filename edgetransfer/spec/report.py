@@ -8,6 +8,7 @@ from typing import Any
 
 from edgetransfer.errors import InputError
 from edgetransfer.spec import json_shape
+from edgetransfer.spec.text_table import aligned
 
 _CLASS = {"label": str, "precision": float, "recall": float, "f1": float, "support": int}
 _EVAL_SHAPE = {
@@ -149,10 +150,10 @@ class EvalReport:
         rows = [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in self.classes]
         macro = (self.macro_precision, self.macro_recall, self.macro_f1)
         rows.append(["macro mean", *(f"{value:.3f}" for value in macro), str(self.samples)])
-        scores = _table([["class", "precision", "recall", "F1", "samples"], *rows])
+        scores = aligned([["class", "precision", "recall", "F1", "samples"], *rows])
         names = [c.label for c in self.classes]
         counts = [[name, *map(str, row)] for name, row in zip(names, self.confusion, strict=True)]
-        confusion = _table([["true \\ predicted", *names], *counts])
+        confusion = aligned([["true \\ predicted", *names], *counts])
         return "\n".join([*head, "", *scores, "", *confusion])
 
 
@@ -211,7 +212,7 @@ class VerifyReport:
     def as_text(self) -> str:
         """Return the report as aligned plain text."""
         rows = [["ok" if check.passed else "FAILED", check.name, check.detail] for check in self.checks]
-        lines = [f"{self.bundle}  {self.sha256[:12]}  {self.engine}".rstrip(), *_table(rows, left=3)]
+        lines = [f"{self.bundle}  {self.sha256[:12]}  {self.engine}".rstrip(), *aligned(rows, left=3)]
         if self.float_steps_max is not None and self.float_top1_agreement is not None:
             lines.append(
                 f"quantization, for information: at most {self.float_steps_max:.4g} steps from the float model, "
@@ -303,7 +304,7 @@ class ProfileReport:
             ["threads in use", f"{self.threads}: {self.threads_because}"],
             ["versions", ", ".join(f"{name} {version}" for name, version in sorted(self.versions.items()))],
         ]
-        return "\n".join([f"{self.bundle}  {self.sha256[:12]}", *_table(facts, left=2), "", *_table(rows)])
+        return "\n".join([f"{self.bundle}  {self.sha256[:12]}", *aligned(facts, left=2), "", *aligned(rows)])
 
 
 def _check(data: Any, shape: dict[str, Any], kind: str) -> None:
@@ -316,15 +317,3 @@ def _check(data: Any, shape: dict[str, Any], kind: str) -> None:
 
 def _plain(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
-
-
-def _table(rows: list[list[str]], *, left: int = 1) -> list[str]:
-    """Return `rows` as lines, columns aligned; the first `left` columns to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -80,7 +80,7 @@ def test_every_backbone_lists_its_weights_with_source_and_licence():
     found = weights.list_weights()
     assert {status.backbone for status in found} == set(backbones.names())
     for status in found:
-        assert status.file.licence == "Apache-2.0"
+        assert status.file.licence in ("Apache-2.0", "MIT")
         assert status.file.source.startswith(("pip:", "https://"))
         assert status.checked_by in ("sha256", "md5", "sha256 at download")
         assert status.to_json()["present"] is (status.path is not None)
@@ -119,6 +119,52 @@ def test_weights_that_are_not_here_are_one_line_that_says_three_ways_out(empty_c
         assert part in message
     assert str(empty_cache / "weights" / LITE1.name) in message
     assert "--weights FILE" in message
+
+
+def sentence_wheel(monkeypatch, folder: Path, tag: str, *, without: str = "") -> dict[str, bytes]:
+    """Let pip find one wheel of wordllama with small files, and make their hashes the published ones; return them."""
+    from edgetransfer.models.backbones import wordllama
+
+    content = {file.name: f"content of {file.name}".encode() for file in wordllama.WEIGHTS}
+    faked = tuple(
+        replace(file, sha256=hashlib.sha256(content[file.name]).hexdigest(), size_bytes=len(content[file.name]))
+        for file in wordllama.WEIGHTS
+    )
+    monkeypatch.setattr(wordllama, "WEIGHTS", faked)
+    folder.mkdir()
+    info = "wordllama-0.4.0.post1.dist-info"
+    with zipfile.ZipFile(folder / f"wordllama-0.4.0.post1-{tag}.whl", "w") as wheel:
+        for file in faked:
+            if file.name != without:
+                wheel.writestr(str(file.member), content[file.name])
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: wordllama\nVersion: 0.4.0.post1\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return content
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize("tag", ["py3-none-any", "cp311-cp311-win_amd64"])
+def test_a_tokenizer_comes_with_its_weights_whatever_machine_the_wheel_is_for(tag, monkeypatch, tmp_path):
+    other = ("--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp")
+    monkeypatch.setattr(weights, "_ANY_WHEEL", other)  # another machine than those that run this
+    content = sentence_wheel(monkeypatch, tmp_path / "index", tag)
+    path = weights.fetch("wordllama")
+    assert path.read_bytes() == content[path.name]
+    assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == content
+    (path.parent / "wordllama-l2_supercat-tokenizer.json").unlink()
+    weights.fetch("wordllama")
+    assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == content
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_wheel_without_the_tokenizer_is_said(monkeypatch, tmp_path):
+    sentence_wheel(monkeypatch, tmp_path / "index", "py3-none-any", without="wordllama-l2_supercat-tokenizer.json")
+    with pytest.raises(WeightsError, match="came without wordllama/tokenizers/"):
+        weights.fetch("wordllama")
 
 
 @pytest.mark.usefixtures("no_packages")

@@ -81,7 +81,14 @@ def _computing_layers(model: Any) -> Iterator[Any]:
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from _computing_layers(layer)
-        elif type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"):
+        elif type(layer).__name__ in (
+            "Conv1D",
+            "Conv2D",
+            "DepthwiseConv2D",
+            "SeparableConv2D",
+            "Conv2DTranspose",
+            "Dense",
+        ):
             yield layer
 
 

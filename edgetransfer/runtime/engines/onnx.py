@@ -26,7 +26,7 @@ _PACKAGES = {
     "qnn": "pip install onnxruntime-qnn",
     "migraphx": "AMD's onnxruntime-migraphx",
 }
-_INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)": "int32"}
 _OUTPUT_DTYPES = {"tensor(float)": "float32"}
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
 

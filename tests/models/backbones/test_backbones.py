@@ -28,7 +28,7 @@ def check_backbone(name: str) -> None:
     spec = backbones.get_spec(name)
     assert spec.name == name
     assert spec.summary
-    assert 0 < spec.normalisation.scale < 1
+    assert 0 < spec.normalisation.scale < 1 or spec.kind == "text"
     assert 0 <= spec.normalisation.zero_point <= 255
     assert spec.minimum_px <= spec.input_px
     assert spec.input_px in spec.sizes_px
@@ -37,18 +37,35 @@ def check_backbone(name: str) -> None:
     assert json.loads(json.dumps(spec.to_json()))["name"] == name
     alpha = backbones.resolve(BackboneChoice(name)).alpha
     assert plugin.weight_file(alpha, spec.input_px) in plugin.WEIGHTS
-    check_model(plugin.build(alpha, spec.input_px, spec.input_px), spec)
+    check_model(plugin.build(alpha, spec.input_px, spec.input_px), spec, input_shape(plugin))
+    if spec.kind != "image":
+        return  # its input is fixed
     small = plugin.build(spec.alphas[0], SMALL_PX, SMALL_PX + 16)
     assert small(np.zeros((1, SMALL_PX, SMALL_PX + 16, 3), np.float32)).shape == (1, small.output.shape[-1])
 
 
-def check_model(model: Any, spec: Any) -> None:
-    assert model.input.shape == (None, spec.input_px, spec.input_px, 3)
+def input_shape(plugin: Any) -> tuple[int, ...]:
+    """Return the shape of one input: a photo's, or that of the backbone's `INPUT`, which tells what `SPEC` does."""
+    spec = plugin.SPEC
+    if spec.kind == "image":
+        return (spec.input_px, spec.input_px, 3)
+    assert plugin.INPUT.kind == spec.kind
+    assert (spec.minimum_px, spec.sizes_px) == (spec.input_px, (spec.input_px,))
+    if spec.kind == "audio":
+        assert (plugin.INPUT.scale, plugin.INPUT.zero_point) == (
+            spec.normalisation.scale,
+            spec.normalisation.zero_point,
+        )
+    return tuple(plugin.INPUT.shape)
+
+
+def check_model(model: Any, spec: Any, shape: tuple[int, ...]) -> None:
+    assert model.input.shape == (None, *shape)
     assert model.output.shape == (None, spec.feature_size)
     assert model.count_params() == spec.parameters
     assert multiply_adds(model) == spec.macs
     names = [op.name for op in model.operations]
-    assert (names[0], names[-1]) == ("pixels", "features")
+    assert (names[0], names[-1]) == ("tokens" if spec.kind == "text" else "pixels", "features")
     assert len(set(names)) == len(names)
     assert not [name for name in names if name.startswith("_") or "/" in name]
 
