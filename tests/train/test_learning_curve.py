@@ -37,6 +37,7 @@ def test_a_flat_curve_asks_for_none():
     assert curve.advice.startswith("more data of this kind would hardly help")
 
 
+@pytest.mark.slow
 def test_the_curve_of_the_digits_rises_and_foretells_what_was_held_back():
     data = pytest.importorskip("sklearn.datasets").load_digits()
     features, labels = data.data.astype(np.float32), data.target.astype(np.int64)

@@ -32,6 +32,7 @@ def test_an_optimizer_that_mixes_candidates_is_refused(name):
         make_optimizer(HeadOptions(optimizer=name), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(RATES))
 def test_every_optimizer_trains_each_candidate_as_it_would_alone_and_trains_it_well(name):
     from edgetransfer.spec.dense import apply_head

@@ -26,6 +26,7 @@ def bags(n, seed, *, marked):
     return (windows + 3).astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_attention_is_taken_where_one_window_tells_and_the_head_behind_it_answers():
     result = fit_pooling("single_label", bags(500, 0, marked=True), bags(200, 1, marked=True), ("a", "b"), OPTIONS)
     assert result.pool is not None
@@ -39,6 +40,7 @@ def test_attention_is_taken_where_one_window_tells_and_the_head_behind_it_answer
     assert told.mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_mean_stays_where_all_windows_tell_alike():
     result = fit_pooling("single_label", bags(300, 0, marked=False), bags(150, 1, marked=False), ("a", "b"), OPTIONS)
     assert result.pool is None
@@ -47,6 +49,7 @@ def test_the_mean_stays_where_all_windows_tell_alike():
     assert (apply_head(result.fit.head, windows.mean(axis=1)).argmax(axis=1) == labels).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_a_quantity_is_pooled_too():
     def split(n, seed):
         windows, _ = bags(n, seed, marked=True)

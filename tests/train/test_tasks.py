@@ -94,6 +94,7 @@ def test_a_quantity_is_learned_in_its_unit_and_its_interval_holds_as_often_as_pr
     assert result.task.offset == pytest.approx(300, abs=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_chosen_candidate_is_the_best_on_validation(kind):
     options = HeadOptions(hidden=(0, 8), dropouts=(0.0, 0.3), weight_decays=(1e-3, 1.0), epochs=6)
@@ -104,6 +105,7 @@ def test_the_chosen_candidate_is_the_best_on_validation(kind):
     assert result.chosen[measure] == (min(values) if measure.endswith("error") else max(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["multi_label", "ordinal"])
 def test_balancing_gives_rare_labels_higher_scores(kind):
     features, _ = split(kind, 200, 1)
@@ -116,6 +118,7 @@ def test_balancing_gives_rare_labels_higher_scores(kind):
     assert means[1] > 1.3 * means[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "loss"), [("multi_label", "binary_focal_crossentropy"), ("regression", "mae")])
 def test_a_loss_by_its_keras_name_trains_another_head(kind, loss):
     own = fitted(kind)
