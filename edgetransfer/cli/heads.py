@@ -144,9 +144,11 @@ def teach(
     """
     from edgetransfer.runtime.personalizer import Personalizer
     from edgetransfer.runtime.predictor import Predictor
+    from edgetransfer.spec.bundle import Bundle
 
-    with Predictor.load(bundle) as predictor:
-        extras.require(predictor.bundle.manifest.preprocess.kind)
+    opened = Bundle.load(bundle)
+    extras.require(opened.manifest.preprocess.kind)
+    with Predictor.load(opened) as predictor:
         lesson = Personalizer(predictor, head).teach(label, files, max_forgetting=max_forgetting)
     console.emit(lesson, as_json=as_json)
 

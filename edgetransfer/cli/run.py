@@ -53,11 +53,12 @@ def run(
     cannot be read is told on standard error, the others go on, and the exit code is 1.
     """
     from edgetransfer.runtime.predictor import Predictor
+    from edgetransfer.spec.bundle import Bundle
 
-    results = []
-    with Predictor.load(bundle, engine=engine, threads=threads, providers=providers or None) as predictor:
-        kind = predictor.bundle.manifest.preprocess.kind
-        extras.require(kind)
+    opened, results = Bundle.load(bundle), []
+    kind = opened.manifest.preprocess.kind
+    extras.require(kind)
+    with Predictor.load(opened, engine=engine, threads=threads, providers=providers or None) as predictor:
         outcomes = _said(predictor, files) if kind == "text" else _outcomes(predictor, files)
         for file, outcome in outcomes:
             results.append({"file": file, **outcome})

@@ -15,7 +15,7 @@ from edgetransfer.train.search import HeadOptions
 
 FEWEST_POSITIVES = 10
 """Validation examples that a label needs for a threshold of its own; with fewer it gets the one of all labels together.
-On TrashNet's classes, one against the rest, thresholds from 2, 5 and 10 examples gave F1 of 0.866, 0.868 and 0.872 on
+On TrashNet's classes, one against the rest, thresholds from 2, 5 and 10 examples had F1 of 0.866, 0.868 and 0.872 on
 new photos, the one of all together 0.871."""
 
 _MOST_WEIGHT = 20.0
