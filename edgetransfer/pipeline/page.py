@@ -84,6 +84,11 @@ def gather(options: PageOptions, *, watcher: Watcher | None = None) -> Figures:
     if options.float_run is not None and options.data is None:
         raise InputError("report: --float-run needs --data: the photos that the float model is to be measured on")
     bundle = Bundle.load(options.bundle)
+    if bundle.manifest.is_split:
+        raise InputError(
+            f"report: bundle {bundle.folder!r} has its heads outside of the graph, which the page cannot show yet; "
+            "edgetransfer evaluate and inspect tell its figures"
+        )
     bundle.check_integrity()
     devices = _devices(options.devices, bundle)
     profiles = [read_profile(path, bundle) for path in options.profiles]

@@ -160,7 +160,11 @@ def _choices(space: Space) -> tuple[list[BackboneChoice], list[LeftOut]]:
     """Return every backbone, width and size whose weights are here, and what has none."""
     found: list[BackboneChoice] = []
     left_out: list[LeftOut] = []
-    for name in space.backbones or backbones.names():
+    photographic = [name for name in backbones.names() if backbones.get_spec(name).kind == "image"]
+    for name in space.backbones:
+        if name in backbones.names() and name not in photographic:
+            raise BackboneError(f"backbone {name!r}: recommend chooses among backbones for photos; use build")
+    for name in space.backbones or photographic:
         if name.startswith(backbones.OWN):
             own = [BackboneChoice(name, None, px, None, space.normalisation) for px in space.inputs_px or (None,)]
             found += own

@@ -66,7 +66,7 @@ def resolve_plan(options: BuildOptions) -> Plan:
     """Return the plan for `options`, without looking at the data."""
     device = None if options.device is None else load_device(options.device)
     resolved = backbones.resolve(options.backbone)
-    others = [backbones.get_spec(name) for name in backbones.names()]
+    others = [spec for spec in map(backbones.get_spec, backbones.names()) if spec.kind == resolved.spec.kind]
     return make_plan(
         resolved.spec,
         None if options.recipe is None else load_recipe(options.recipe),
@@ -112,8 +112,10 @@ def refuse_existing(path: Path, *, holds: str, force: bool) -> None:
 
 def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
     watcher.stage("reading the data")
+    given = backbones.input_of(options.backbone)
     return load_dataset(
         options.data,
+        kind="image" if given is None else given.kind,
         seed=options.seed,
         near_duplicates="drop" if options.drop_near_duplicates else "report",
         progress=watcher.step,
@@ -154,11 +156,22 @@ def _check_budget(options: BuildOptions, plan: Plan) -> None:
         raise RecipeError("--max-drop keeps ops in floats, which the format 'tflm' has no room for: leave it out")
 
 
+def _check_kind(options: BuildOptions) -> None:
+    """Refuse what has no run: sounds and sentences, whose heads are outside of the graph."""
+    given = backbones.input_of(options.backbone)
+    if given is not None:
+        raise RecipeError(
+            f"backbone {options.backbone.name!r} looks at {given.kind}, which has no run folder: build it in one go "
+            "with edgetransfer build"
+        )
+
+
 class Training:
     """One training run; the methods are the stages, in order."""
 
     def __init__(self, options: BuildOptions, watcher: Watcher) -> None:
         self.options, self.watcher = options, watcher
+        _check_kind(options)
         self.plan = resolve_plan(options)
         _check_budget(options, self.plan)
 

@@ -183,3 +183,11 @@ def test_a_second_build_gives_the_same_hash(split, options_for, folder, tables, 
     wishes = [HeadWish("subject", folder), HeadWish("alive", tables / "alive.csv")]
     again = build_split(options_for(), wishes, tmp_path / "photos.bundle", reject=0.1)
     assert again.bundle.sha256 == split.bundle.sha256
+
+
+def test_a_page_about_a_split_bundle_is_refused_before_anything_is_measured(split):
+    from edgetransfer.errors import InputError
+    from edgetransfer.pipeline.page import PageOptions, gather
+
+    with pytest.raises(InputError, match="heads outside of the graph"):
+        gather(PageOptions(split.bundle.path))

@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgetransfer.errors import BackboneError, DataError, RecipeError
 from edgetransfer.models import backbones
 from edgetransfer.models.backbones import _yamnet
 from edgetransfer.pipeline.golden import synthetic_raws
+from edgetransfer.pipeline.recommend import RecommendOptions, recommend
+from edgetransfer.pipeline.recommend_candidates import Space
 from edgetransfer.pipeline.split import build_split, train_head
 from edgetransfer.pipeline.split_head import HeadWish
+from edgetransfer.pipeline.train import train
 from edgetransfer.runtime.inputs import open_reader
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.backbone import BackboneChoice
@@ -106,3 +110,13 @@ def test_synthetic_sounds_are_the_same_everywhere():
     some = synthetic_raws(spec, reader)
     assert all((one == other).all() for one, other in zip(some, synthetic_raws(spec, reader), strict=True))
     assert {len(reader.prepare(one)) for one in some} == {1}
+
+
+def test_what_has_no_run_or_is_for_photos_is_refused_with_the_way_out(options, sounds, tmp_path):
+    with pytest.raises(RecipeError, match="in one go with edgetransfer build"):
+        train(options, tmp_path / "sounds.run")
+    with pytest.raises(BackboneError, match="among backbones for photos"):
+        recommend(RecommendOptions(sounds, space=Space(backbones=("yamnet_256",))))
+    with pytest.raises(DataError):
+        train(replace(options, backbone=BackboneChoice("efficientnet_lite0")), tmp_path / "photos.run")
+    assert list(tmp_path.iterdir()) == []
