@@ -20,13 +20,17 @@ from edgetransfer.spec.recipe import Plan
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What would be built from which data, and how long one image would take on the device, where that is known."""
+    """What would be built from which data, and how long one input would take on the device, where that is known.
+
+    `takes` says what the model looks at where that is no image.
+    """
 
     plan: Plan
     data_report: DataReport | None
     predicted: Prediction | None = None
     max_latency_ms: float | None = None
     placements: tuple[Placement, ...] = ()
+    takes: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -39,7 +43,7 @@ class PlanReport:
 
     def as_text(self) -> str:
         """Return the report for people."""
-        parts = [plan_as_text(self.plan)]
+        parts = [plan_as_text(self.plan, takes=self.takes)]
         if self.predicted is not None:
             words = budget_words(self.predicted, self.max_latency_ms)
             parts.append(f"one image there, without the head: {self.predicted.as_text()}{words}")

@@ -54,12 +54,14 @@ def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> Plan
     plan = resolve_plan(options)
     data_report = _dataset(options, watcher).report
     device = None if options.device is None else load_device(options.device)
+    given = backbones.input_of(options.backbone)
+    takes = None if given is None else given.summary
     if device is None or (why_unknown(device, plan.providers) and not device.accelerators):
-        return PlanReport(plan, data_report)
+        return PlanReport(plan, data_report, takes=takes)
     watcher.stage("predicting the latency")
     predicted = forecast_plan(plan, options.backbone, device)
     placements = place_plan(plan, options.backbone, device)
-    return PlanReport(plan, data_report, predicted, device.max_latency_ms, placements)
+    return PlanReport(plan, data_report, predicted, device.max_latency_ms, placements, takes)
 
 
 def resolve_plan(options: BuildOptions) -> Plan:
