@@ -25,10 +25,10 @@ from edgetransfer.pipeline.split_backbone import (
     Deployed,
     SplitBackbone,
     backbone_of,
+    check_options,
     deploy_for,
     load_data,
     read_data,
-    with_recipe,
 )
 from edgetransfer.pipeline.split_head import HeadWish, TrainedHead, rejected, train_head_on
 from edgetransfer.pipeline.split_report import HeadReport, HeadRow, SplitReport
@@ -71,7 +71,7 @@ def build_split(
         EdgetransferError: bad data, a plan that cannot be carried out, a gate that fails, an output that exists.
     """
     watcher, how = watcher or Silent(), how or ExportOptions()
-    options = with_recipe(options)
+    check_options(options)
     gates.check_names(how.allow)
     refuse_existing(output, holds="manifest.json", force=how.force)
     _check_names(wishes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,6 @@ from edgetransfer.spec.recipe import Plan
 
 if TYPE_CHECKING:
     from edgetransfer.spec.model_input import ModelInput
-
-TEXT_RECIPE = "dynamic_int8"
-"""What sentences get where no recipe is named: activations of a transformer do not bear fixed 8-bit ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +79,14 @@ class Deployed:
     fit_accuracy: Mapping[Fit, float]
 
 
-def with_recipe(options: BuildOptions) -> BuildOptions:
-    """Return `options` with the recipe that its kind of input wants, where none is named.
+def check_options(options: BuildOptions) -> None:
+    """Refuse what a split bundle cannot have.
 
     Raises:
         RecipeError: --max-drop, which keeps ops of a graph that has its head inside.
     """
     if options.max_drop is not None:
-        raise RecipeError(
-            "--max-drop is for bundles with their head inside the graph: leave it out, or leave --split out"
-        )
-    given = backbones.input_of(options.backbone)
-    if options.recipe is None and given is not None and given.kind == "text":
-        return replace(options, recipe=TEXT_RECIPE)
-    return options
+        raise RecipeError("--max-drop is for bundles with their head inside the graph: leave it or --split out")
 
 
 def read_data(options: BuildOptions, path: Path, watcher: Watcher) -> Dataset:

@@ -41,6 +41,8 @@ from edgetransfer.train.fit import Fit as HeadFit
 from edgetransfer.train.fit import HeadOptions, fit
 
 UNFINISHED = "unfinished"  # marks the run of a build that has not ended; the next one may replace it
+TEXT_RECIPE = "dynamic_int8"
+"""What sentences get where no recipe is named: activations of a transformer do not bear fixed 8-bit ranges."""
 RANGE_FEATURES = 512  # training features that set the ranges of the head's activations
 
 
@@ -69,9 +71,10 @@ def resolve_plan(options: BuildOptions) -> Plan:
     device = None if options.device is None else load_device(options.device)
     resolved = backbones.resolve(options.backbone)
     others = [spec for spec in map(backbones.get_spec, backbones.names()) if spec.kind == resolved.spec.kind]
+    recipe = options.recipe or (TEXT_RECIPE if resolved.spec.kind == "text" else None)
     return make_plan(
         resolved.spec,
-        None if options.recipe is None else load_recipe(options.recipe),
+        None if recipe is None else load_recipe(recipe),
         device,
         format=options.format,
         alpha=resolved.alpha,
