@@ -58,6 +58,8 @@ class BuildOptions:
         label_smoothing: Share of a label's weight that goes to all classes alike.
         balance: Weight rare classes up.
         epochs: At most so many.
+        loss: A Keras loss by name that fits the task; None: smoothed cross-entropy.
+        optimizer: A Keras optimizer by name.
         drop_near_duplicates: Leave training images out that also stand in another split.
         golden: Which raw images the bundle carries to be verified with.
         float_reference: Also train and score an all-float model, to say what quantization cost.
@@ -82,6 +84,8 @@ class BuildOptions:
     label_smoothing: float = 0.1
     balance: bool = False
     epochs: int = 25
+    loss: str | None = None
+    optimizer: str = "adam"
     drop_near_duplicates: bool = False
     golden: GoldenKind = "own"
     float_reference: bool = True

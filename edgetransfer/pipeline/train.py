@@ -344,6 +344,8 @@ class Training:
                 "balance": options.balance,
                 "label_smoothing": options.label_smoothing,
                 "epochs": options.epochs,
+                "loss": options.loss,
+                "optimizer": options.optimizer,
                 "seed": options.seed,
                 "chosen": shipped.fit.chosen,
                 "labels_sha256": labels_sha256(dataset.labels),
@@ -361,7 +363,12 @@ class Training:
 def head_options(asked: BuildOptions) -> HeadOptions:
     """Return how heads are trained as `asked`, with the defaults of what was left open."""
     base = HeadOptions(
-        label_smoothing=asked.label_smoothing, balance=asked.balance, epochs=asked.epochs, seed=asked.seed
+        label_smoothing=asked.label_smoothing,
+        balance=asked.balance,
+        epochs=asked.epochs,
+        loss=asked.loss,
+        optimizer=asked.optimizer,
+        seed=asked.seed,
     )
     return replace(
         base,
