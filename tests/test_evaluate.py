@@ -112,6 +112,10 @@ class Photo:
     path: Path
     label: str
 
+    @property
+    def source(self) -> Path:
+        return self.path
+
 
 @dataclass(frozen=True)
 class Photos:

@@ -113,7 +113,8 @@ def test_a_frame_does_not_depend_on_those_computed_with_it(name):
     for number in (0, 1, 255, 256, 600):
         start = number * 160
         alone = log_mel.frames(noise[start : start + log_mel.front_end.frame_samples])
-        assert np.array_equal(alone[0], together[number])
+        # On Arm numpy's logarithm differs in its last bit between whole vectors and what is left over of them.
+        np.testing.assert_array_max_ulp(alone[0], together[number], maxulp=4)
 
 
 def test_a_sound_shorter_than_a_frame_has_none():
