@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgetransfer.data import load_dataset
-from edgetransfer.errors import WeightsError
-from edgetransfer.models import backbones
-from edgetransfer.spec.backbone import BackboneChoice
+from edgetransfer.models import weights
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "support_intents"
 
@@ -27,10 +25,8 @@ def test_the_sentences_are_of_the_same_five_intents_and_none_is_in_both():
 
 @pytest.mark.slow
 def test_heads_that_learned_english_answer_chinese(tmp_path):
-    try:
-        backbones.assets(BackboneChoice("use_multilingual"))
-    except WeightsError as missing:
-        pytest.skip(f"its weights are not here and cannot be fetched: {missing}")
+    if any(status.path is None for status in weights.list_weights(["use_multilingual"])):
+        pytest.skip("its weights are not here: edgetransfer weights fetch use_multilingual")
     done = subprocess.run(
         [sys.executable, FOLDER / "support_intents.py", "--output", tmp_path / "support.bundle"],
         capture_output=True,
