@@ -183,7 +183,7 @@ def test_a_device_without_figures_is_compared_by_multiply_adds(options_of, devic
     assert {row["limit"] for row in document["judged"]} == {"not known"}
     text = report.as_text()
     assert "M multiply-adds" in text
-    assert "latency: not known: the device file of my_board has no figures to predict it from" in text
+    assert "latency: not known: the device file of my_board has no figures of its CPU to predict it from" in text
     assert "whether an image stays within 5 ms is not known" in text
 
 
