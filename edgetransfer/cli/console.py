@@ -89,9 +89,9 @@ def emit_json(document: Any) -> None:
 
 def table(rows: list[list[str]]) -> str:
     """Return `rows` with their columns aligned to the left; the first row is the head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
+    from edgetransfer.spec.text_table import aligned  # here: --help loads no numpy, which `spec` needs
+
+    return "\n".join(aligned(rows, left=len(rows[0])))
 
 
 def interrupted_keeps(what: str) -> None:

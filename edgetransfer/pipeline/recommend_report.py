@@ -12,6 +12,7 @@ from edgetransfer.pipeline.recommend_candidates import LeftOut, Space
 from edgetransfer.pipeline.recommend_choice import Limits, effort, pareto_front, timed
 from edgetransfer.pipeline.recommend_judge import Judged
 from edgetransfer.spec.preprocess import Normalisation
+from edgetransfer.spec.text_table import aligned
 
 _TITLES = {
     "weights": "not judged, weights are missing",
@@ -116,7 +117,7 @@ class Recommendation:
             "",
         ]
         if self.judged:
-            lines += [*_aligned(self._rows(), left=3), "", *self._footnotes(), ""]
+            lines += [*aligned(self._rows(), left=3), "", *self._footnotes(), ""]
         lines += self._left_out_lines()
         lines.append(f"best: {self.reason}" if self.best else self.reason)
         if self.command is not None:
@@ -181,15 +182,3 @@ def sorted_by_effort(judged: Sequence[Judged]) -> tuple[Judged, ...]:
     """Return `judged`, the fastest first."""
     by_time = timed(judged)
     return tuple(sorted(judged, key=lambda one: (effort(one, by_time=by_time), one.name)))
-
-
-def _aligned(rows: list[list[str]], *, left: int) -> list[str]:
-    """Return `rows` as lines: the first `left` columns flush left, numbers flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -27,15 +27,13 @@ from edgetransfer.pipeline.split_backbone import (
     backbone_of,
     check_options,
     deploy_for,
-    load_data,
-    read_data,
 )
 from edgetransfer.pipeline.split_head import HeadWish, TrainedHead, rejected, train_head_on
 from edgetransfer.pipeline.split_report import HeadReport, HeadRow, SplitReport
-from edgetransfer.pipeline.train import refuse_existing, versions
+from edgetransfer.pipeline.train import read_data, refuse_existing, versions
 from edgetransfer.profile import profile
 from edgetransfer.runtime.engines import open_engine
-from edgetransfer.spec.atomic import write_atomically
+from edgetransfer.runtime.heads import write_head
 from edgetransfer.spec.bundle import Bundle, write_bundle
 from edgetransfer.spec.device import Device, load_device
 from edgetransfer.spec.head import HEAD_SUFFIX, Head
@@ -75,7 +73,7 @@ def build_split(
     gates.check_names(how.allow)
     refuse_existing(output, holds="manifest.json", force=how.force)
     _check_names(wishes)
-    datasets = [read_data(options, wish.data, watcher) for wish in wishes]
+    datasets = [_read(options, wish, watcher) for wish in wishes]
     deployed = deploy_for(options, datasets, watcher)
     trained = [
         train_head_on(
@@ -125,22 +123,19 @@ def train_head(
     if output.exists() and not force:
         raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
     backbone = backbone_of(bundle)
-    dataset = load_data(wish.data, backbone.spec.kind, options, watcher)
+    dataset = _read(options, wish, watcher, kind=backbone.spec.kind)
     trained = train_head_on(backbone, dataset, wish.name, options, reject=reject, teachable=teachable, watcher=watcher)
-    metrics = {
-        split: {"accuracy": report.accuracy, "samples": report.samples}
-        for split, report in _evaluated(bundle, trained.head, dataset, watcher).items()
-    }
-    head = replace(trained.head, metrics=metrics)
-    content = head.to_bytes()
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, content)
-    except OSError as error:
-        raise OutputError(f"output {str(output)!r}: cannot be written ({error.strerror})") from error
-    exported = _evaluated(bundle, head, dataset, watcher)
-    row = _row(backbone, replace(trained, head=head), dataset, exported, len(content), watcher)
+    exported = _evaluated(bundle, trained.head, dataset, watcher)
+    metrics = {split: {"accuracy": one.accuracy, "samples": one.samples} for split, one in exported.items()}
+    trained = replace(trained, head=replace(trained.head, metrics=metrics))
+    size_bytes = write_head(output, trained.head)
+    row = _row(backbone, trained, dataset, exported, size_bytes, watcher)
     return HeadReport(output, bundle, dataset.report, row)
+
+
+def _read(options: BuildOptions, wish: HeadWish, watcher: Watcher, *, kind: str | None = None) -> Dataset:
+    watcher.stage(f"reading {wish.data}")
+    return read_data(options, wish.data, watcher, kind=kind)
 
 
 def _check_names(wishes: Sequence[HeadWish]) -> None:

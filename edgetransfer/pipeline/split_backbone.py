@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.data import Dataset, Sample, load_dataset
+from edgetransfer.data import Dataset, Sample
 from edgetransfer.errors import BundleError, RecipeError
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import FloatBackbone, deploy, float_backbone, float_graph
@@ -87,25 +86,6 @@ def check_options(options: BuildOptions) -> None:
     """
     if options.max_drop is not None:
         raise RecipeError("--max-drop is for bundles with their head inside the graph: leave it or --split out")
-
-
-def read_data(options: BuildOptions, path: Path, watcher: Watcher) -> Dataset:
-    """Return the data in `path`, of the kind that the backbone looks at."""
-    given = backbones.input_of(options.backbone)
-    return load_data(path, "image" if given is None else given.kind, options, watcher)
-
-
-def load_data(path: Path, kind: str, options: BuildOptions, watcher: Watcher) -> Dataset:
-    """Return the data of that kind in `path`."""
-    watcher.stage(f"reading {path}")
-    return load_dataset(
-        path,
-        kind=kind,
-        seed=options.seed,
-        near_duplicates="drop" if options.drop_near_duplicates else "report",
-        progress=watcher.step,
-        workers=options.workers,
-    )
 
 
 def deploy_for(options: BuildOptions, datasets: Sequence[Dataset], watcher: Watcher) -> Deployed:

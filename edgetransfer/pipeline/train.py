@@ -117,10 +117,15 @@ def refuse_existing(path: Path, *, holds: str, force: bool) -> None:
 
 def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
     watcher.stage("reading the data")
-    given = backbones.input_of(options.backbone)
+    return read_data(options, options.data, watcher)
+
+
+def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str | None = None) -> Dataset:
+    """Return the data in `path`, of that `kind` of input; None: of what the backbone of `options` looks at."""
+    given = backbones.input_of(options.backbone) if kind is None else None
     return load_dataset(
-        options.data,
-        kind="image" if given is None else given.kind,
+        path,
+        kind=kind or ("image" if given is None else given.kind),
         seed=options.seed,
         near_duplicates="drop" if options.drop_near_duplicates else "report",
         progress=watcher.step,

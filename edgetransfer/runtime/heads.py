@@ -87,6 +87,21 @@ def read_head(path: Path) -> Head:
     return Head.from_bytes(content, f"head {str(path)!r}")
 
 
+def write_head(path: Path, head: Head) -> int:
+    """Write `head` as the file `path`, whole or not at all, and return how many bytes it has.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = head.to_bytes()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise OutputError(f"head {str(path)!r}: cannot be written ({error.strerror})") from error
+    return len(content)
+
+
 def add_head(bundle: Bundle, head: Head) -> Path:
     """Put `head` beside `bundle`, replacing one of its name, and return its file; the bundle is not touched.
 
@@ -100,11 +115,7 @@ def add_head(bundle: Bundle, head: Head) -> Path:
         )
     head.check_fits(bundle.manifest, bundle.folder)
     path = heads_folder(bundle) / f"{head.name}{HEAD_SUFFIX}"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, head.to_bytes())
-    except OSError as error:
-        raise OutputError(f"head {str(path)!r}: cannot be written ({error.strerror})") from error
+    write_head(path, head)
     return path
 
 

@@ -187,8 +187,7 @@ class Personalizer:
     def _check(self, head: Head) -> None:
         if head.task.kind != "single_label":
             raise BundleError(f"head {head.name!r}: expected a single_label one to teach, got {head.task.kind}")
-        if head.memory is None:
-            raise BundleError(f"head {head.name!r}: has no memory to learn beside; build it with --teachable")
+        _memory(head)
 
     @staticmethod
     def _check_label(label: str, head: Head) -> None:

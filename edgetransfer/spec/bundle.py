@@ -126,9 +126,13 @@ class Bundle:
         Raises:
             IntegrityError: it is not the file that was written.
         """
-        if problem := self._file_problem(name):
-            raise IntegrityError(f"bundle {self.folder!r}: {problem}; copy it again")
-        return (self.path / name).read_bytes()
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"bundle {self.folder!r}: {name} cannot be read ({error.strerror})") from error
+        if FileInfo.of(content) != self.manifest.files[name]:
+            raise IntegrityError(f"bundle {self.folder!r}: {name} was changed; copy it again")
+        return content
 
     def check_integrity(self) -> None:
         """Check that every file is the one that was written, and that there is no other.
