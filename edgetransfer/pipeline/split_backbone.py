@@ -82,8 +82,10 @@ def check_options(options: BuildOptions) -> None:
     """Refuse what a split bundle cannot have.
 
     Raises:
-        RecipeError: --max-drop, which keeps ops of a graph that has its head inside.
+        RecipeError: --max-drop, which keeps ops of a graph that has its head inside, or a head on float features.
     """
+    if options.head_on == "float":
+        raise RecipeError("--head-on float is for bundles with their head inside the graph: leave it or --split out")
     if options.max_drop is not None:
         raise RecipeError("--max-drop is for bundles with their head inside the graph: leave it or --split out")
 

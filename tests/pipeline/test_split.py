@@ -174,6 +174,8 @@ def test_wishes_that_cannot_be_are_refused_before_any_work(options_for, folder, 
         build_split(options_for(), twice, tmp_path / "x.bundle")
     with pytest.raises(RecipeError, match="--max-drop"):
         build_split(options_for(max_drop=1.0), twice[:1], tmp_path / "x.bundle")
+    with pytest.raises(RecipeError, match="--head-on float"):
+        build_split(options_for(head_on="float"), twice[:1], tmp_path / "x.bundle")
     with pytest.raises(OutputError, match="exists already"):
         build_split(options_for(), twice[:1], split.bundle.path)
     assert list(tmp_path.iterdir()) == []
