@@ -133,7 +133,15 @@ def build(
 
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
     if split or heads or teachable or reject is not None or backbones.input_of(options.backbone) is not None:
-        _refuse_joined_only({"--run": run, "--scores-in-graph": scores_in_graph, "--dynamic-batch": dynamic_batch})
+        both = options.format == BOTH
+        _refuse_joined_only(
+            {
+                "--format both": both,
+                "--run": run,
+                "--scores-in-graph": scores_in_graph,
+                "--dynamic-batch": dynamic_batch,
+            }
+        )
         console.emit(
             _build_split(options, output, heads, reject, how, teachable=teachable, quiet=quiet), as_json=as_json
         )

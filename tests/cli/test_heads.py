@@ -80,6 +80,8 @@ def test_options_of_a_joined_bundle_are_refused_for_a_split_one(call, tmp_path):
     refused = call("build", "photos", "--split", "--scores-in-graph", "--output", tmp_path / "x.bundle")
     assert refused.exit_code == 2
     assert "--scores-in-graph: is for bundles with their head inside the graph" in refused.stderr
+    both = call("build", "photos", "--split", "--format", "both", "--output", tmp_path / "x.bundle")
+    assert "--format both: is for bundles with their head inside the graph" in both.stderr
     unnamed = call("build", "photos", "--head", "Lid=x.csv", "--output", tmp_path / "x.bundle")
     assert unnamed.exit_code == 2
     assert "expected NAME=DATA" in unnamed.stderr
