@@ -27,7 +27,7 @@ from edgetransfer.pipeline.gates import Gate, check_names
 from edgetransfer.pipeline.gates import as_text as gates_as_text
 from edgetransfer.pipeline.local import local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
-from edgetransfer.pipeline.placement import Placement, place_bundle
+from edgetransfer.pipeline.placement import Placement, place_bundle, placements_as_text
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
 from edgetransfer.pipeline.train import plan_build, train
 from edgetransfer.profile import profile
@@ -95,7 +95,7 @@ class BuildReport:
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms an image on one thread "
             f"({self.profiled.engine} {self.profiled.engine_version})",
             *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
-            *(f"{'or there':<15}{one.as_text()}" for one in self.placements),
+            *placements_as_text(self.placements, f"{'or there':<15}"),
             *([] if self.memory is None else [f"memory         {self.memory.as_text()}"]),
             f"verified       {'yes' if self.verified.passed else 'NO'}",
             *gates_as_text(self.gates),

@@ -39,6 +39,11 @@ class Placement:
     share: float | None = None
     predicted: Prediction | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of what it would do: of many neither ops nor speed are published."""
+        return self.refusal is not None or self.share is not None or self.predicted is not None
+
     def to_json(self) -> dict[str, Any]:
         """Return the placement as JSON values."""
         return {
@@ -60,6 +65,11 @@ class Placement:
         else:
             takes = "it takes every op that computes"
         return f"{self.accelerator}: {takes}" + ("" if self.predicted is None else f"; {self.predicted.as_text()}")
+
+
+def placements_as_text(placements: Sequence[Placement], label: str) -> list[str]:
+    """Return a line that begins with `label` for each accelerator of which anything is known."""
+    return [f"{label}{one.as_text()}" for one in placements if one.is_known]
 
 
 def place_plan(plan: Plan, choice: BackboneChoice, device: Device) -> tuple[Placement, ...]:

@@ -11,7 +11,7 @@ from edgetransfer.data import DataReport
 from edgetransfer.estimate.latency import Prediction
 from edgetransfer.features.cost import KeptCost
 from edgetransfer.pipeline.forecast import budget_words
-from edgetransfer.pipeline.placement import Placement
+from edgetransfer.pipeline.placement import Placement, placements_as_text
 from edgetransfer.pipeline.search import Outcome
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.preprocess import Fit
@@ -47,8 +47,8 @@ class PlanReport:
         if self.predicted is not None:
             words = budget_words(self.predicted, self.max_latency_ms)
             parts.append(f"one image there, without the head: {self.predicted.as_text()}{words}")
-        if self.placements:
-            parts.append("\n".join(f"on the accelerator {one.as_text()}" for one in self.placements))
+        if placed := placements_as_text(self.placements, "on the accelerator "):
+            parts.append("\n".join(placed))
         if self.data_report is not None:
             parts.append(self.data_report.as_text())
         return "\n\n".join(parts)

@@ -12,7 +12,7 @@ from edgetransfer.estimate.latency import Prediction
 from edgetransfer.estimate.memory import Memory
 from edgetransfer.pipeline.gates import Gate
 from edgetransfer.pipeline.gates import as_text as gates_as_text
-from edgetransfer.pipeline.placement import Placement
+from edgetransfer.pipeline.placement import Placement, placements_as_text
 from edgetransfer.pipeline.split_head import TrainedHead, head_json
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.bundle import Bundle
@@ -113,7 +113,7 @@ class SplitReport:
             f"latency here   {self.profiled.one_thread.p50_ms:.2f} ms for one input on one thread, whatever the number "
             f"of heads ({self.profiled.engine} {self.profiled.engine_version})",
             *([] if self.predicted is None else [f"latency there  {self.predicted.as_text()}"]),
-            *(f"{'or there':<15}{one.as_text()}" for one in self.placements),
+            *placements_as_text(self.placements, f"{'or there':<15}"),
             *([] if self.memory is None else [f"memory         {self.memory.as_text()}"]),
             f"verified       {'yes' if self.verified.passed else 'NO'}",
             *gates_as_text(self.gates),

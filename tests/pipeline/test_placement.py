@@ -6,7 +6,7 @@ import pytest
 
 from edgetransfer.estimate.op import Op
 from edgetransfer.export import OpFact
-from edgetransfer.pipeline.placement import left_to_cpu, placements
+from edgetransfer.pipeline.placement import left_to_cpu, placements, placements_as_text
 from edgetransfer.spec.device import Accelerator, load_device
 from edgetransfer.spec.recipe import RECIPES
 
@@ -79,6 +79,8 @@ def test_an_accelerator_without_figures_is_given_no_time():
     (found,) = placed(graph("CONV_2D"), device=replace(CORAL, accelerators=(bare,)))
     assert found.predicted is None
     assert found.as_text() == "NPU: which ops it takes is not published"
+    assert placements_as_text([found], "or there ") == []
+    assert len(placements_as_text(placed(graph("CONV_2D")), "or there ")) == 1
 
 
 @pytest.mark.parametrize("slug", ["coral_dev_board", "galaxy_s24", "qualcomm_sa8295p"])
