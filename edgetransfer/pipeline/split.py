@@ -30,7 +30,8 @@ from edgetransfer.pipeline.split_backbone import (
 )
 from edgetransfer.pipeline.split_head import HeadWish, TrainedHead, rejected, train_head_on
 from edgetransfer.pipeline.split_report import HeadReport, HeadRow, SplitReport
-from edgetransfer.pipeline.train import read_data, refuse_existing, versions
+from edgetransfer.pipeline.train import read_data, refuse_existing
+from edgetransfer.pipeline.versions import versions
 from edgetransfer.profile import profile
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.heads import write_head

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.placement import place_plan
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
 from edgetransfer.pipeline.search import Candidate, Outcome, keep_budget
+from edgetransfer.pipeline.versions import versions
 from edgetransfer.quantize.plan import make_plan
 from edgetransfer.spec.device import load_device
 from edgetransfer.spec.preprocess import Fit, ImageInput
@@ -381,18 +381,6 @@ def head_options(asked: BuildOptions) -> HeadOptions:
         dropouts=asked.dropouts or base.dropouts,
         weight_decays=asked.weight_decays or base.weight_decays,
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide what is built."""
-    names = ("keras", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "ai-edge-quantizer", "numpy", "pillow")
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def labels_of(samples: Sequence[Sample], labels: Sequence[str]) -> NDArray[np.int64]:
