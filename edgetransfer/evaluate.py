@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer import evaluate_tasks
+from edgetransfer.data import TASKS, targets_of
+from edgetransfer.data.targets import ANSWERS
 from edgetransfer.errors import DataError, InputError, UnknownNameError
 from edgetransfer.runtime.cores import available_cores
 from edgetransfer.runtime.decoders import get_decoder
@@ -20,7 +23,10 @@ from edgetransfer.spec.report import ClassScores, EvalReport
 
 if TYPE_CHECKING:
     from edgetransfer.data import Dataset, Sample
+    from edgetransfer.spec.attention import AttentionPool
     from edgetransfer.spec.head import Head
+    from edgetransfer.spec.task import Task
+    from edgetransfer.spec.task_report import AnyTaskReport
 
 CALIBRATION_BINS = 15
 """Bins of equal width, as Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -83,12 +89,14 @@ def evaluate_bundle(
     head: str | Head | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> EvalReport:
+) -> AnyTaskReport:
     """Return how right a bundle is on a split: the samples as files, through all that the device does.
+
+    The report is that of the task: `EvalReport` of one label of several, else one of `edgetransfer.spec.task_report`.
 
     Args:
         bundle: an opened bundle, or its folder.
-        dataset: must have exactly the bundle's labels.
+        dataset: must have exactly the bundle's labels; where samples have several, no others.
         split: "train", "val" or "test".
         engine: an engine's name; None takes that of the bundle's format.
         providers: what computes, for ONNX Runtime; None takes those that the bundle was built for.
@@ -98,13 +106,31 @@ def evaluate_bundle(
 
     Raises:
         UnknownNameError: no such head.
-        DataError: other labels than the bundle's (says which), or the split is empty.
+        DataError: other labels than the bundle's (says which), answers of another kind, or the split is empty.
         InputError: a photo cannot be read.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    task, scores = scores_of_bundle(
+        opened, dataset, split, engine=engine, providers=providers, head=head, workers=workers, progress=progress
+    )
+    return evaluate_task(scores, dataset.split(split), task, split=split, artifact=opened.manifest.name)
+
+
+def scores_of_bundle(
+    opened: Bundle,
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    engine: str | None = None,
+    providers: Sequence[str] | None = None,
+    head: str | Head | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Task, NDArray[np.floating[Any]]]:
+    """Return the task, and what its decoder's `to_scores` gives for each sample of a split; as `evaluate_bundle`."""
     asked = _asked(opened, head)
     task = opened.manifest.task if asked is None else asked.task
-    check_labels(task.labels, dataset.labels)
+    check_answers(task, dataset)
     samples = dataset.split(split)
     if not samples:
         raise DataError(f"data set: expected samples in its {split!r} split, got none")
@@ -113,13 +139,29 @@ def evaluate_bundle(
         heads = None if asked is None else [asked]
         return Predictor.load(opened, engine=engine, providers=providers, threads=1, heads=heads)  # one a worker
 
-    real = real_outputs(opened, samples, load, workers or available_cores(), progress)
+    pool = None if asked is None else asked.pool
+    real = real_outputs(opened, samples, load, workers or available_cores(), progress, pool)
     if asked is not None:
         real = asked.logits(real)
-    scores = real if opened.manifest.model.scores_in_graph else get_decoder(task.kind).to_scores(real, task)
-    index = {label: i for i, label in enumerate(task.labels)}
-    true = np.array([index[sample.label] for sample in samples])
-    return evaluate(scores, true, task.labels, split=split, artifact=opened.manifest.name)
+    return task, real if opened.manifest.model.scores_in_graph else get_decoder(task.kind).to_scores(real, task)
+
+
+def evaluate_task(
+    scores: NDArray[np.floating[Any]], samples: Sequence[Sample], task: Task, *, split: str, artifact: str
+) -> AnyTaskReport:
+    """Return how right `scores` are, as the decoder of `task` gives them, one row for each of `samples`.
+
+    Raises:
+        InputError: no samples, shapes that do not fit, or no scores.
+    """
+    targets = targets_of(samples, task.kind, task.labels)
+    if task.kind == "multi_label":
+        return evaluate_tasks.evaluate_multi_label(scores, targets, task, split=split, artifact=artifact)
+    if task.kind == "ordinal":
+        return evaluate_tasks.evaluate_ordinal(scores, targets, task, split=split, artifact=artifact)
+    if task.kind == "regression":
+        return evaluate_tasks.evaluate_regression(scores, targets, task, split=split, artifact=artifact)
+    return evaluate(scores, targets, task.labels, split=split, artifact=artifact)
 
 
 def _asked(bundle: Bundle, name: str | Head | None) -> Head | None:
@@ -141,6 +183,25 @@ def _asked(bundle: Bundle, name: str | Head | None) -> Head | None:
     if name not in heads:
         raise UnknownNameError("head", name, heads)
     return heads[name]
+
+
+def check_answers(task: Task, dataset: Dataset) -> None:
+    """Compare the answers that a data set gives with those that `task` has.
+
+    Raises:
+        DataError: answers of another kind, or other labels; names those.
+    """
+    wanted = task.kind if task.kind in TASKS else "single_label"
+    if dataset.task != wanted:
+        column = next(name for name, kind in ANSWERS.items() if kind == wanted)
+        raise DataError(
+            f"data set: expected the column {column!r}, for a task of the kind {task.kind}, got answers of the kind "
+            f"{dataset.task}"
+        )
+    if wanted == "single_label":
+        check_labels(task.labels, dataset.labels)
+    elif wanted == "multi_label":  # a sample of the world may well lack some of them
+        check_labels(task.labels, [*dataset.labels, *task.labels])
 
 
 def check_labels(expected: Sequence[str], got: Sequence[str]) -> None:
@@ -197,8 +258,11 @@ def real_outputs(
     load: Callable[[], Predictor],
     workers: int,
     progress: Callable[[int, int], None] | None,
+    pool: AttentionPool | None = None,
 ) -> NDArray[np.float32]:
-    """Return the real outputs (n, C) in the samples' order: logits, scores or features.
+    """Return the real outputs (n, C) in the samples' order: logits, scores or features; of windows their mean.
+
+    With `pool`, that of a head, features of windows are pooled as that head takes them.
 
     Decoding and engine let go of Python's lock.
     """
@@ -209,19 +273,20 @@ def real_outputs(
         if not hasattr(own, "predictor"):
             own.predictor = load()
             opened.append(own.predictor)
-        found[i] = own.predictor.outputs(own.predictor.reader.read(samples[i].source))
+        raw = own.predictor.reader.read(samples[i].source)
+        found[i] = own.predictor.outputs(raw) if pool is None else pool.apply(own.predictor.window_outputs(raw))
         return i
 
     found = np.empty((len(samples), *bundle.manifest.model.output.shape[1:]), np.float32)
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(run, i) for i in range(len(samples))]
+    with ThreadPoolExecutor(workers) as threads:
+        jobs = [threads.submit(run, i) for i in range(len(samples))]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
                 if progress is not None:
                     progress(done, len(samples))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             raise
     for predictor in opened:
         predictor.close()

@@ -81,6 +81,19 @@ def tiny_bundle() -> ModuleType:
     return _load("tiny_bundle")
 
 
+@pytest.fixture(scope="session")
+def tiny_sounds() -> ModuleType:
+    """The helper `tests/tiny_sound_bundle.py`, which makes a real bundle for sounds, and sounds for it."""
+    return _load("tiny_sound_bundle")
+
+
+@pytest.fixture(scope="session")
+def speech() -> ModuleType:
+    """The helper `tests/speech.py`, which speaks words with a synthesizer."""
+    pytest.importorskip("espeakng_loader", reason="spoken words come with the extra 'dev'")
+    return _load("speech")
+
+
 def _load(name: str) -> ModuleType:
     # Tests are imported without a package of their own, so a helper is loaded by its path.
     spec = importlib.util.spec_from_file_location(f"edgetransfer_tests_{name}", ROOT / "tests" / f"{name}.py")

@@ -123,6 +123,7 @@ class Photos:
 
     samples: tuple[Photo, ...]
     labels: tuple[str, ...] = ("blue", "green", "red")
+    task: str = "single_label"
 
     def split(self, name: str) -> tuple[Photo, ...]:
         return self.samples if name == "test" else ()

@@ -22,10 +22,12 @@ from edgetransfer.cli.build_options import (
     reject_option,
     teachable_option,
 )
+from edgetransfer.cli.head_options import HeadSays, head_says
 from edgetransfer.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.export import ExportOptions
+    from edgetransfer.pipeline.head_question import HeadWish
     from edgetransfer.pipeline.options import BuildOptions, GoldenKind
     from edgetransfer.pipeline.split_report import SplitReport
     from edgetransfer.spec.bundle import Bundle
@@ -89,6 +91,7 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
     epilog=console.example(
         "edgetransfer build photos/ --device raspberry_pi_4 --output waste.bundle",
         "edgetransfer build labels.csv --backbone mobilenet_v2 --alpha 0.5 --input-size 160 --output waste.bundle",
+        "edgetransfer build pears/ --order green,ripe,rotten --head mass=grams.csv --unit mass=g --output pear.bundle",
     )
 )
 @build_options
@@ -96,6 +99,7 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
 @click.option("--run", type=FilePath, metavar="FOLDER", help="Where the run is kept. [default: NAME.run beside it]")
 @_split
 @_heads
+@head_says
 @reject_option
 @teachable_option
 @_scores
@@ -106,6 +110,7 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
 @console.quiet_option
 def build(
     options: BuildOptions,
+    says: HeadSays,
     output: Path,
     run: Path | None,
     split: bool,
@@ -122,17 +127,20 @@ def build(
     """Build a verified bundle from labelled examples: all stages.
 
     DATA is a folder with one folder per class, the same below train/, val/ and test/, or a CSV file with the
-    columns path,label and, if you like, split. Sentences are a CSV file with the columns text,label or JSON lines; what
-    kind of data it is says the backbone.
+    columns path,label and, if you like, split, or JSON lines. Sentences have a column text in place of path; what kind
+    of data it is says the backbone. In place of label there may be labels, any number with | between, or value, a
+    number: the bundle is then a --split one.
     """
     extras.require("train")
+    from edgetransfer.data.table_rows import task_of
     from edgetransfer.models import backbones
     from edgetransfer.pipeline.both import build_both
     from edgetransfer.pipeline.build import build as run_build
     from edgetransfer.pipeline.export import ExportOptions
 
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
-    if split or heads or teachable or reject is not None or backbones.input_of(options.backbone) is not None:
+    outside = split or heads or teachable or reject is not None or says.makes_split
+    if outside or backbones.input_of(options.backbone) is not None or task_of(options.data) != "single_label":
         both = options.format == BOTH
         _refuse_joined_only(
             {
@@ -142,20 +150,22 @@ def build(
                 "--dynamic-batch": dynamic_batch,
             }
         )
-        console.emit(
-            _build_split(options, output, heads, reject, how, teachable=teachable, quiet=quiet), as_json=as_json
-        )
+        wishes = says.wishes([(_first_name(output), options.data), *heads])
+        report = _build_split(says.options(options), output, wishes, reject, how, teachable=teachable, quiet=quiet)
+        console.emit(report, as_json=as_json)
         return
+    if says.learning_curve:
+        raise click.UsageError("--learning-curve: is for heads outside of the graph; add --split")
     work = build_both if options.format == BOTH else run_build
     with working(quiet) as watcher:
-        report = work(options, output, run=run, how=how, watcher=watcher)
-    console.emit(report, as_json=as_json)
+        built = work(options, output, run=run, how=how, watcher=watcher)
+    console.emit(built, as_json=as_json)
 
 
 def _build_split(
     options: BuildOptions,
     output: Path,
-    heads: tuple[tuple[str, Path], ...],
+    wishes: list[HeadWish],
     reject: float | None,
     how: ExportOptions,
     *,
@@ -163,13 +173,15 @@ def _build_split(
     quiet: bool,
 ) -> SplitReport:
     from edgetransfer.pipeline.split import build_split
-    from edgetransfer.pipeline.split_head import HeadWish
 
-    first = re.sub(r"\W+", "_", output.name.removesuffix(".bundle").lower()).strip("_") or "head"
-    wishes = [HeadWish(first if first.isidentifier() else f"head_{first}", options.data)]
-    wishes += [HeadWish(name, data) for name, data in heads]
     with working(quiet) as watcher:
         return build_split(options, wishes, output, reject=reject, teachable=teachable, how=how, watcher=watcher)
+
+
+def _first_name(output: Path) -> str:
+    """Return what the head of DATA is called: as the bundle, in lower-case letters, digits and _."""
+    first = re.sub(r"\W+", "_", output.name.removesuffix(".bundle").lower()).strip("_") or "head"
+    return first if first.isidentifier() else f"head_{first}"
 
 
 def _refuse_joined_only(asked: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgetransfer.data import Dataset
     from edgetransfer.spec.bundle import Bundle
     from edgetransfer.spec.report import EvalReport, ProfileReport
+    from edgetransfer.spec.task_report import AnyTaskReport
 
 _bundle = click.argument("bundle", type=FilePath)
 _engine = click.option("--engine", metavar="NAME", help="An engine's name. [default: that of the bundle's format]")
@@ -88,11 +89,12 @@ def evaluate(
     """Measure how right a bundle is on labelled examples.
 
     Gives accuracy with its 95 % interval, precision, recall and F1 per class, the confusion matrix and the
-    expected calibration error.
+    expected calibration error; of several labels F1 and average precision, of labels with an order also the mean
+    distance, of a quantity errors in its unit.
     """
     if float_run is not None:
         extras.require("train")
-    from edgetransfer.data import load_dataset
+    from edgetransfer.data import TASKS, load_dataset
     from edgetransfer.evaluate import evaluate_bundle
     from edgetransfer.spec.bundle import Bundle
 
@@ -101,7 +103,9 @@ def evaluate(
     extras.require(kind)
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
-        dataset = load_dataset(data, kind=kind, seed=seed, for_training=False, progress=watcher.step, workers=workers)
+        dataset = load_dataset(
+            data, kind=kind, seed=seed, for_training=False, tasks=TASKS, progress=watcher.step, workers=workers
+        )
         watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)
         watcher.stage(f"evaluating the bundle ({split} split)")
@@ -213,10 +217,12 @@ def _evaluate_float(run: Path, dataset: Dataset, split: str, watcher: Progress) 
     return evaluate_float(run, dataset, split, watcher=watcher)
 
 
-def _emit_evaluation(report: EvalReport, reference: EvalReport | None, *, as_json: bool) -> None:
+def _emit_evaluation(report: AnyTaskReport, reference: EvalReport | None, *, as_json: bool) -> None:
+    from edgetransfer.spec.report import EvalReport
+
     if as_json:
         console.emit_json(report.to_json() | ({} if reference is None else {"float": reference.to_json()}))
-    elif reference is None:
+    elif reference is None or not isinstance(report, EvalReport):  # a run has one label of several, as its bundle
         console.emit(report, as_json=False)
     else:
         points = (report.accuracy - reference.accuracy) * 100

@@ -81,10 +81,10 @@ def emit(report: Report, *, as_json: bool) -> None:
         click.echo(report.as_text().rstrip("\n"))
 
 
-def emit_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
+def emit_json(document: Any, *, one_line: bool = False) -> None:
+    """Print one JSON document on standard output, at once; a stream of them has each on one line."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "")
-    click.echo(json.dumps(document, indent=2, ensure_ascii=encoding != "utf8", allow_nan=False))
+    click.echo(json.dumps(document, indent=None if one_line else 2, ensure_ascii=encoding != "utf8", allow_nan=False))
 
 
 def table(rows: list[list[str]]) -> str:

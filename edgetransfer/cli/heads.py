@@ -10,6 +10,7 @@ import click
 
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath, head_options, reject_option, teachable_option
+from edgetransfer.cli.head_options import HeadSays, head_says
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.options import BuildOptions
@@ -83,6 +84,7 @@ def remove(bundle: Path, name: str, as_json: bool) -> None:
 @click.option("--bundle", type=FilePath, required=True, metavar="NAME.bundle", help="Whose backbone the head is for.")
 @click.option("--output", type=FilePath, required=True, metavar="NAME.head", help="The file to write.")
 @click.option("--name", metavar="NAME", help="What results are called by. [default: the output's name]")
+@head_says
 @reject_option
 @teachable_option
 @click.option("--force", is_flag=True, help="Replace what is there already.")
@@ -90,6 +92,7 @@ def remove(bundle: Path, name: str, as_json: bool) -> None:
 @console.quiet_option
 def train(
     options: BuildOptions,
+    says: HeadSays,
     bundle: Path,
     output: Path,
     name: str | None,
@@ -102,21 +105,21 @@ def train(
     """Train a head for the backbone inside a bundle.
 
     DATA is as for build. Features are computed by the bundle's own model, so no weights are needed, and what the head
-    learns from is what the device computes.
+    learns from is what the device computes. A table with the column labels or value makes a head of several labels or
+    of a quantity.
     """
     extras.require("train")
     from edgetransfer.cli.build import working
     from edgetransfer.pipeline.split import train_head
-    from edgetransfer.pipeline.split_head import HeadWish
     from edgetransfer.spec.bundle import Bundle
 
-    wish = HeadWish(name or output.name.removesuffix(".head"), options.data)
+    (wish,) = says.wishes([(name or output.name.removesuffix(".head"), options.data)])
     with working(quiet, kept="features that were computed are in the cache") as watcher:
         report = train_head(
             Bundle.load(bundle),
             wish,
             output,
-            options,
+            says.options(options),
             reject=reject,
             teachable=teachable,
             force=force,
@@ -195,8 +198,14 @@ class _Heads:
         """Return a line for each head."""
         if not self.heads:
             return "no heads: the bundle gives features only"
-        rows = [[head.name, head.task.kind, f"{len(head.task.labels)} labels", _labels(head)] for head in self.heads]
-        return console.table(rows)
+        return console.table([[head.name, head.task.kind, *_answers(head)] for head in self.heads])
+
+
+def _answers(head: Head) -> list[str]:
+    """Return how many answers a head has, and which; of a quantity its name and unit."""
+    if head.task.kind == "regression":
+        return ["a value", f"{head.task.labels[0]}{f' in {head.task.unit}' if head.task.unit else ''}"]
+    return [f"{len(head.task.labels)} labels", _labels(head)]
 
 
 def _labels(head: Head) -> str:

@@ -68,6 +68,8 @@ def _model_facts(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _task_facts(name: str, task: Task) -> list[tuple[str, str]]:
+    if task.kind == "regression":
+        return [(name, f"{task.kind}, {task.labels[0]}{f' in {task.unit}' if task.unit else ''}")]
     temperature = "" if task.temperature == 1 else f", temperature {task.temperature:g}"
     return [(name, f"{task.kind}, {len(task.labels)} labels{temperature}"), ("labels", ", ".join(task.labels))]
 

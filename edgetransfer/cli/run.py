@@ -1,4 +1,4 @@
-"""The command run: images, sounds or sentences in, answers out."""
+"""The command run: images, sounds or sentences in, answers out; streams of them are in run_stream.py."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath, provider_option
+from edgetransfer.cli.results import result_line
+from edgetransfer.cli.run_stream import STANDARD_INPUT, StreamWish, Write, answer_stream, check_wish, stream_options
 from edgetransfer.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from edgetransfer.runtime.predictor import Predictor
-
-STANDARD_INPUT = "-"
 
 
 @click.command(
@@ -24,10 +24,15 @@ STANDARD_INPUT = "-"
         "edgetransfer run waste.bundle bottle.jpg more_photos/",
         "cat bottle.jpg | edgetransfer run waste.bundle - --json",
         'edgetransfer run intents.bundle "I have lost my card"',
+        "edgetransfer run sounds.bundle hour.wav --stream --smooth 5 --changes",
+        "arecord -q -t raw -f S16_LE -r 16000 | edgetransfer run sounds.bundle - --rate 16000",
+        "ffmpeg -loglevel error -i /dev/video0 -f rawvideo -pix_fmt rgb24 -s 640x480 - \\",
+        "      | edgetransfer run waste.bundle --frames - --size 640x480 --json",
     )
 )
 @click.argument("bundle", type=FilePath)
-@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True))
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@stream_options
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N",
               help="How many of the likeliest labels to print; --json has them all.")  # fmt: skip
 @click.option("--engine", metavar="NAME", help="An engine's name. [default: that of the bundle's format]")
@@ -45,27 +50,36 @@ def run(
     providers: tuple[str, ...],
     threads: int | None,
     as_json: bool,
+    wish: StreamWish,
 ) -> None:
     """Say what is in images, sounds or sentences.
 
     FILES are images or sounds, what the bundle looks at: files, folders (searched below as well), or - for one on
     standard input. For a bundle of sentences they are the sentences themselves, and - reads one from each line. What
     cannot be read is told on standard error, the others go on, and the exit code is 1.
+
+    With --stream, --rate or --frames every window or frame is answered as it comes, with its time in seconds; --json
+    then prints a document a line. A stream ends with its input or with Ctrl-C, which gives exit code 130.
     """
     from edgetransfer.runtime.predictor import Predictor
     from edgetransfer.spec.bundle import Bundle
 
+    check_wish(wish, files)
     opened, results = Bundle.load(bundle), []
     kind = opened.manifest.preprocess.kind
-    extras.require(kind)
+    if not wish.wanted or any(name != STANDARD_INPUT for name in files):
+        extras.require(kind)  # what comes through a pipe is raw and needs none
     with Predictor.load(opened, engine=engine, threads=threads, providers=providers or None) as predictor:
+        if wish.wanted:
+            found = [name for given in files for name in _files(given, kind)]
+            answer_stream(ctx, predictor, found, wish, _line_writer(top, as_json=as_json))
         outcomes = _said(predictor, files) if kind == "text" else _outcomes(predictor, files)
         for file, outcome in outcomes:
             results.append({"file": file, **outcome})
             if "error" in outcome:
                 click.echo(f"Error: {outcome['error']}", err=True)
             elif not as_json:
-                click.echo(_line(file, outcome, top))
+                click.echo(result_line(file, outcome, top))
     if as_json:
         console.emit_json({"results": results})
     ctx.exit(1 if any("error" in result for result in results) else 0)
@@ -129,24 +143,12 @@ def _text(name: str, error: Exception) -> str:
     return text if name in text or name == STANDARD_INPUT else f"{name}: {text}"
 
 
-def _line(name: str, outcome: dict[str, Any], top: int) -> str:
-    """Return an outcome as a line; of several heads one line each."""
-    if all(isinstance(value, dict) for value in outcome.values()):
-        return "\n".join([f"{name}:", *(f"  {_line(head, found, top)}" for head, found in outcome.items())])
-    if "label" not in outcome or "scores" not in outcome:
-        return f"{name}: {', '.join(f'{key} {_brief(value)}' for key, value in outcome.items())}"
-    likeliest = sorted(outcome["scores"].items(), key=lambda pair: -pair[1])[:top]
-    if outcome["label"] is None:
-        guesses = ", ".join(f"{label} {score:.3f}" for label, score in likeliest)
-        return f"{name}: unknown: {outcome.get('reason', '')}  ({guesses})"
-    others = ", ".join(f"{label} {score:.3f}" for label, score in likeliest[1:])
-    return f"{name}: {outcome['label']} {outcome['score']:.3f}" + (f"  ({others})" if others else "")
+def _line_writer(top: int, *, as_json: bool) -> Write:
+    def write(at: str, answer: dict[str, Any]) -> None:
+        if as_json:
+            console.emit_json(answer, one_line=True)
+        else:
+            result = {key: value for key, value in answer.items() if key not in ("file", "start_s", "end_s")}
+            click.echo(result_line(at, result, top))
 
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        shown = [_brief(one) for one in value[:8]]
-        return f"[{', '.join(shown)}{', ...' if len(value) > len(shown) else ''}]"
-    return str(value)
+    return write

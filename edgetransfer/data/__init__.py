@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from edgetransfer.data.dataset import Dataset, Sample, load_dataset
 from edgetransfer.data.report import DataReport
+from edgetransfer.data.targets import TASKS, targets_of
 
-__all__ = ["DataReport", "Dataset", "Sample", "load_dataset"]
+__all__ = ["TASKS", "DataReport", "Dataset", "Sample", "load_dataset", "targets_of"]

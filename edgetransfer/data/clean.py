@@ -16,6 +16,7 @@ from edgetransfer.data.report import Copies, Finding, Leak
 from edgetransfer.data.scan import Scanned, Unreadable, scan, scan_sentence
 from edgetransfer.data.sources import Entry
 from edgetransfer.data.splits import assign
+from edgetransfer.data.splits_by_target import assign_by_target
 
 _ONE_SIDE = "all in one split"
 _KEPT = "kept as given"
@@ -79,25 +80,34 @@ def drop_copies(photos: Sequence[Photo], findings: Findings) -> list[Photo]:
             findings.copies.append(Copies("exact", _names(same), labels, action))
         for photo in same[1:] if len(labels) == 1 else same:
             what = "text" if photo.entry.text else "bytes"
-            why = f"same {what} as {same[0].entry.name}" if len(labels) == 1 else f"labelled {' and '.join(labels)}"
+            why = f"same {what} as {same[0].entry.name}" if len(labels) == 1 else _labelled(labels)
             findings.left_out.append(Finding(photo.entry.name, why))
     return kept
 
 
 def make_splits(
-    photos: Sequence[Photo], findings: Findings, *, seed: int, shares: Mapping[str, float], noun: str = "photo"
+    photos: Sequence[Photo],
+    findings: Findings,
+    *,
+    seed: int,
+    shares: Mapping[str, float],
+    noun: str = "photo",
+    few: bool = False,
 ) -> list[Photo]:
     """Return the photos with splits made for them; copies stay together.
 
     Raises:
-        DataError: a class has too few different photos.
+        DataError: a class has too few different photos, without `few` none for each split; or all together have.
     """
     if not photos:
         return []
     sha256s = [photo.found.sha256 for photo in photos]
     groups = group_copies([photo.found.alike for photo in photos], _grey(photos)).tolist()
-    labels = [photo.entry.label for photo in photos]
-    splits = assign(labels, sha256s, groups, seed=seed, shares=shares, noun=noun)
+    labels, targets = [photo.entry.label for photo in photos], [photo.entry.target for photo in photos]
+    if targets[0] is None:
+        splits = assign(labels, sha256s, groups, seed=seed, shares=shares, noun=noun, few=few)
+    else:
+        splits = assign_by_target(targets, sha256s, groups, seed=seed, shares=shares, noun=noun)
     collected: dict[int, list[Photo]] = {}
     for photo, group in zip(photos, groups, strict=True):
         collected.setdefault(group, []).append(photo)
@@ -117,7 +127,7 @@ def check_given_splits(photos: Sequence[Photo], findings: Findings, *, drop: boo
         if len(same) > 1:
             labels = tuple(sorted({photo.entry.label for photo in same}))
             from_train = [p for p in same if drop and len(labels) > 1 and p.split == "train"]
-            dropped |= {p.entry.name: f"labelled {' and '.join(labels)}" for p in from_train}
+            dropped |= {p.entry.name: _labelled(labels) for p in from_train}
             action = "left out of training" if from_train else _KEPT
             findings.copies.append(Copies("exact", _names(same), labels, action))
     splits = [str(photo.split) for photo in photos]
@@ -138,6 +148,10 @@ def _by_content(photos: Sequence[Photo]) -> list[list[Photo]]:
     for photo in photos:
         collected.setdefault(photo.found.alike, []).append(photo)
     return list(collected.values())
+
+
+def _labelled(labels: Sequence[str]) -> str:
+    return f"labelled {' and '.join(label or 'nothing' for label in labels)}"
 
 
 def _names(photos: Sequence[Photo]) -> tuple[str, ...]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal, get_args
 
 from edgetransfer.data.clean import Findings, Photo, check_given_splits, drop_copies, make_splits, read_photos
 from edgetransfer.data.report import NOUNS, SPLITS, DataReport
-from edgetransfer.data.sources import Listing, list_folder, refuse, require_source
+from edgetransfer.data.sources import Entry, Listing, list_folder, refuse, require_source
 from edgetransfer.data.splits import shares_of
-from edgetransfer.data.table import columns_of, list_table
-from edgetransfer.data.text_table import COLUMNS, JSON_SUFFIXES, list_sentences
+from edgetransfer.data.table import list_table
+from edgetransfer.data.table_rows import JSON_SUFFIXES, answer_of, columns_of
+from edgetransfer.data.targets import ANSWERS, Target, labels_in
+from edgetransfer.data.text_table import list_sentences
 from edgetransfer.errors import DataError, UnknownNameError
 
 NearDuplicates = Literal["report", "drop"]
@@ -26,6 +29,7 @@ class Sample:
     """A photo: `split` is "train", "val" or "test", `sha256` of the file's bytes, sizes when upright.
 
     Of a sound the sizes are 0; of a sentence as well, `path` is the table's and `sha256` that of the text's UTF-8.
+    `label` is the answer as text; `target` its labels or its value, None where it is one label.
     """
 
     path: Path
@@ -35,6 +39,7 @@ class Sample:
     width_px: int
     height_px: int
     text: str = ""
+    target: Target = None
 
     @property
     def source(self) -> Path | str:
@@ -48,7 +53,7 @@ class Dataset:
 
     Attributes:
         samples: ordered by split, label and content, so that neither file names nor places matter.
-        labels: all classes by code point; the order of the model's outputs.
+        labels: all classes by code point; the order of the model's outputs. None where samples have a value.
         report: what was found and what was left out.
     """
 
@@ -60,6 +65,11 @@ class Dataset:
     def kind(self) -> str:
         """The kind of input: "image", "audio" or "text"."""
         return self.report.kind
+
+    @property
+    def task(self) -> str:
+        """The kind of task that the answers make: "single_label", "multi_label" or "regression"."""
+        return self.report.task
 
     @property
     def made_splits(self) -> bool:
@@ -84,7 +94,7 @@ class Dataset:
 
     def class_counts(self, split: str) -> dict[str, int]:
         """Return how many samples of each label a split has, zeros included, in the order of `labels`."""
-        return _count(self.labels, (s.label for s in self.split(split)))
+        return _labels_in_split(self.split(split), self.labels, split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +132,19 @@ def load_dataset(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     near_duplicates: NearDuplicates = "report",
     for_training: bool = True,
+    tasks: Collection[str] = (ANSWERS["label"],),
+    few: bool = False,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Dataset:
     """Return the photos, sounds or sentences of a folder or table, cleaned and split.
 
     `path` is a folder with a folder for each class; or with `train/ val/ test/`, each so; or a CSV file
-    `path,label[,split]`. Of sentences it is a CSV file `text,label[,split]`, or JSON lines with these keys. Splits
-    that are missing are made: all of them, or val and test from train, or val from train; given train and val need no
-    test. In splits made here, exact copies are used once, near copies stay on one side, and photos with several labels
-    are left out. In given splits, all that is only reported.
+    `path,label[,split]`, of sentences `text,label[,split]`, or JSON lines with these keys. In place of `label` a file
+    may have `labels`, any number of them with "|" between (in JSON a list), or `value`, a number. Splits that are
+    missing are made: all of them, or val and test from train, or val from train; given train and val need no test. In
+    splits made here, exact copies are used once, near copies stay on one side, and photos with two answers are left
+    out. In given splits, all that is only reported.
 
     Args:
         path: the folder or table.
@@ -142,6 +155,8 @@ def load_dataset(
         near_duplicates: "drop" takes photos out of a given train that are also in val or test (exact or near
             copies), or that carry several labels.
         for_training: False takes given splits as they are, without train or with classes missing.
+        tasks: the kinds of tasks that the caller can make of the answers: "single_label", "multi_label", "regression".
+        few: take classes too small for every split made here, train comes first; always so without `for_training`.
         progress: called with (files read, files in all).
         workers: threads that read files; as many as cores if None.
 
@@ -150,26 +165,24 @@ def load_dataset(
     """
     if near_duplicates not in get_args(NearDuplicates):
         raise DataError(f"near_duplicates: expected one of {get_args(NearDuplicates)}, got {near_duplicates!r}")
-    source = Path(path)
-    listing = _list(source, kind)
+    source, findings = Path(path), Findings()
+    listing = _usable(source, _list(source, kind), tasks)
     noun = NOUNS[listing.kind]
     plan = _plan_splits(listing, fractions, for_training=for_training)
-    labels = tuple(sorted({entry.label for entry in listing.entries}))
-    strict = for_training or not plan.given
-    if strict:
-        _check_structure(source, listing, labels, plan)
-        _check_classes(source, [(e.label, e.split) for e in listing.entries], labels, plan, noun)
-    findings = Findings()
+    labels = tuple(sorted({label for entry in listing.entries for label in labels_in(entry.label, entry.target)}))
+    strict, few = for_training or not plan.given, few or not for_training
+    check = _ClassCheck(source, labels, plan, listing.task, few, strict)
+    check.refuse_structure(listing)
+    check.refuse_missing([(e, e.split) for e in listing.entries], noun)
     photos = read_photos(listing.entries, findings, workers, progress, listing.kind)
     if plan.all_made:
         photos = drop_copies(photos, findings)
-    if strict:
-        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, f"usable {noun}")
-    photos = _split(source, photos, plan, findings, seed, noun)
+    check.refuse_missing([(p.entry, p.split) for p in photos], f"usable {noun}")
+    photos = _split(source, photos, plan, findings, seed, noun, few=few)
     if not plan.all_made:
         photos = check_given_splits(photos, findings, drop=near_duplicates == "drop")
-    if strict and not plan.shares:
-        _check_classes(source, [(p.entry.label, p.split) for p in photos], labels, plan, f"{noun} left")
+    if not plan.shares:
+        check.refuse_missing([(p.entry, p.split) for p in photos], f"{noun} left")
     return _dataset(source, listing, labels, plan, photos, findings)
 
 
@@ -183,14 +196,27 @@ def _list(source: Path, kind: str | None) -> Listing:
     except OSError as error:
         raise DataError(f"{error.filename or source}: cannot be read: {error.strerror}") from error
     suffix = source.suffix.lower()
-    if suffix in JSON_SUFFIXES and kind in (None, "text"):
-        return list_sentences(source)
-    if suffix != ".csv" or source.is_dir():
+    if suffix not in (".csv", *JSON_SUFFIXES) or source.is_dir():
         others = "a .csv or .jsonl file of sentences" if kind == "text" else "a folder or a .csv file"
         raise DataError(f"{source}: expected {others}")
-    if kind == "text" or (kind is None and set(COLUMNS) <= set(columns_of(source))):
+    columns = columns_of(source) if kind is None else ()
+    # JSON lines without a path are of sentences: that is how they began.
+    sentences = "text" in columns and answer_of(columns) in columns
+    if kind == "text" or sentences or (kind is None and suffix != ".csv" and "path" not in columns):
         return list_sentences(source)
     return list_table(source, kind)
+
+
+def _usable(source: Path, listing: Listing, tasks: Collection[str]) -> Listing:
+    """Return `listing` if the caller can use its answers; else says who can."""
+    if listing.task in tasks:
+        return listing
+    column = next(name for name, task in ANSWERS.items() if task == listing.task)
+    wanted = " or ".join(name for name, task in ANSWERS.items() if task in tasks)
+    raise DataError(
+        f"{source}: has the column {column!r}, expected {wanted}; answers of the kind {listing.task} come from heads "
+        "outside of the graph: edgetransfer build --split, edgetransfer heads train"
+    )
 
 
 def _plan_splits(listing: Listing, fractions: Sequence[float], *, for_training: bool) -> _SplitPlan:
@@ -201,47 +227,66 @@ def _plan_splits(listing: Listing, fractions: Sequence[float], *, for_training: 
     return _SplitPlan(given, shares_of(fractions, ("train", "val")) if "test" in given else all_shares)
 
 
-def _check_structure(source: Path, listing: Listing, labels: Sequence[str], plan: _SplitPlan) -> None:
-    if len(labels) < 2:
-        raise DataError(f"{source}: expected at least 2 classes, got {len(labels)}: {labels[0]!r}{listing.hint}")
-    if plan.given and "train" not in plan.given:
-        raise DataError(f"{source}: expected a train split, got only {' and '.join(sorted(plan.given))}")
+@dataclass(frozen=True, slots=True)
+class _ClassCheck:
+    """What each class must have: samples in every given split, and enough for those to be made.
 
-
-def _check_classes(
-    source: Path, placed: Sequence[tuple[str, str | None]], labels: Sequence[str], plan: _SplitPlan, what: str
-) -> None:
-    """Refuse classes that are missing in a given split, or too small for those to be made.
-
-    `placed` is the (label, split) of each photo before splits are made; `what` says which photos these are.
+    Where samples have several labels, each must be in train, wherever else it is. Values have no classes. Unless it is
+    `strict`, nothing is refused.
     """
-    counts = Counter(placed)
-    given = [split for split in SPLITS if split in plan.given]
-    problems = [
-        f"split {split!r}: no {what} of class {label!r}"
-        for split in given
-        for label in labels
-        if not counts[label, split]
-    ]
-    needed = " and ".join(split for split in SPLITS if split in plan.shares)
-    for label in labels:
-        pool = counts[label, None] + counts[label, "train"]
-        if pool < len(plan.shares) and (pool or not given):
-            problems.append(f"class {label!r}: expected at least {len(plan.shares)} {what}s, for {needed}, got {pool}")
-    refuse(str(source), problems)
+
+    source: Path
+    labels: Sequence[str]
+    plan: _SplitPlan
+    task: str
+    few: bool
+    strict: bool
+
+    def refuse_structure(self, listing: Listing) -> None:
+        """Refuse too few classes, and splits without one to train on."""
+        least, found = {"single_label": 2, "multi_label": 1}.get(listing.task, 0), len(self.labels)
+        if self.strict and found < least:
+            got = f"{found}: {self.labels[0]!r}" if self.labels else "none"
+            raise DataError(f"{self.source}: expected at least {least} classes, got {got}{listing.hint}")
+        if self.strict and self.plan.given and "train" not in self.plan.given:
+            raise DataError(f"{self.source}: expected a train split, got only {' and '.join(sorted(self.plan.given))}")
+
+    def refuse_missing(self, placed: Sequence[tuple[Entry, str | None]], what: str) -> None:
+        """Refuse classes that are missing in a given split, or too small for those to be made.
+
+        `placed` is each photo with its split before splits are made; `what` says which photos these are.
+        """
+        if not self.strict:
+            return
+        counts = Counter((label, split) for e, split in placed for label in labels_in(e.label, e.target))
+        alone = self.task == "single_label"
+        given = [split for split in SPLITS if split in self.plan.given and (alone or split == "train")]
+        problems = [
+            f"split {split!r}: no {what} of class {label!r}"
+            for split in given
+            for label in self.labels
+            if not counts[label, split]
+        ]
+        needed = " and ".join(split for split in SPLITS if split in self.plan.shares)
+        least = len(self.plan.shares) if alone and not self.few else min(1, len(self.plan.shares))
+        for label in self.labels:
+            pool = counts[label, None] + counts[label, "train"]
+            if pool < least and (pool or not given):
+                problems.append(f"class {label!r}: expected at least {least} {what}s, for {needed}, got {pool}")
+        refuse(str(self.source), problems)
 
 
 def _split(
-    source: Path, photos: Sequence[Photo], plan: _SplitPlan, findings: Findings, seed: int, noun: str
+    source: Path, photos: Sequence[Photo], plan: _SplitPlan, findings: Findings, seed: int, noun: str, *, few: bool
 ) -> list[Photo]:
     """Return the photos with a split for each of them; given places in val and test stay."""
     if not plan.shares:
         return list(photos)
     pool = [photo for photo in photos if photo.split in (None, "train")]
     try:
-        made = make_splits(pool, findings, seed=seed, shares=plan.shares, noun=noun)
+        made = make_splits(pool, findings, seed=seed, shares=plan.shares, noun=noun, few=few)
     except DataError as error:
-        refuse(str(source), error.problems)
+        refuse(str(source), error.problems or [str(error)])
         raise
     return made + [photo for photo in photos if photo.split not in (None, "train")]
 
@@ -261,7 +306,7 @@ def _dataset(
     report = DataReport(
         source=str(source),
         labels=labels,
-        counts={split: _count(labels, (s.label for s in samples if s.split == split)) for split in SPLITS},
+        counts={split: _labels_in_split(samples, labels, split) for split in SPLITS},
         splits_made=plan.made,
         left_out=tuple(sorted(findings.left_out, key=lambda finding: finding.path)),
         ignored=listing.ignored,
@@ -269,6 +314,9 @@ def _dataset(
         leaks=tuple(sorted(findings.leaks, key=lambda leak: (leak.split, leak.path, leak.other_split))),
         notes=plan.notes,
         kind=listing.kind,
+        task=listing.task,
+        samples={split: sum(s.split == split for s in samples) for split in SPLITS},
+        values=_spreads(samples),
     )
     return Dataset(tuple(samples), labels, report)
 
@@ -276,7 +324,17 @@ def _dataset(
 def _sample(photo: Photo) -> Sample:
     found = photo.found
     entry, size = photo.entry, (found.width_px, found.height_px)
-    return Sample(entry.path, entry.label, str(photo.split), found.sha256, *size, entry.text)
+    return Sample(entry.path, entry.label, str(photo.split), found.sha256, *size, entry.text, entry.target)
+
+
+def _labels_in_split(samples: Sequence[Sample], labels: Sequence[str], split: str) -> dict[str, int]:
+    return _count(labels, (label for s in samples if s.split == split for label in labels_in(s.label, s.target)))
+
+
+def _spreads(samples: Sequence[Sample]) -> dict[str, tuple[float, float, float]]:
+    """Return the least, the median and the greatest value of each split; nothing where samples have labels."""
+    found = {split: [s.target for s in samples if s.split == split and isinstance(s.target, float)] for split in SPLITS}
+    return {split: (min(values), median(values), max(values)) for split, values in found.items() if values}
 
 
 def _count(labels: Sequence[str], found: Iterable[str]) -> dict[str, int]:

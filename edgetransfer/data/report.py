@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SPLITS = ("train", "val", "test")
@@ -69,6 +69,10 @@ class DataReport:
         leaks: copies across splits that were given.
         notes: anything else worth knowing, in sentences.
         kind: of input: "image", "audio" or "text".
+        task: "single_label"; "multi_label", where a sample counts once for each of its labels; or "regression", which
+            has no labels.
+        samples: samples of each split.
+        values: of "regression": the least, the median and the greatest value of each split that has samples.
     """
 
     source: str
@@ -81,6 +85,9 @@ class DataReport:
     leaks: tuple[Leak, ...]
     notes: tuple[str, ...]
     kind: str = "image"
+    task: str = "single_label"
+    samples: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def conflicts(self) -> tuple[Copies, ...]:
@@ -92,9 +99,12 @@ class DataReport:
         return {
             "report": "data",
             "kind": self.kind,
+            "task": self.task,
             "source": self.source,
             "labels": list(self.labels),
             "counts": {split: dict(by_label) for split, by_label in self.counts.items()},
+            "samples": dict(self.samples),
+            "values": {split: list(values) for split, values in self.values.items()},
             "splits_made": list(self.splits_made),
             "left_out": [_plain(f) for f in self.left_out],
             "ignored": [_plain(f) for f in self.ignored],
@@ -106,9 +116,10 @@ class DataReport:
     def as_text(self) -> str:
         """Return the report as plain text: all counts, and the first few of everything else."""
         made = f" ({', '.join(self.splits_made)} made here)" if self.splits_made else " (as given)"
-        total = sum(sum(by_label.values()) for by_label in self.counts.values())
         noun = NOUNS[self.kind]
-        lines = [f"{self.source}: {total} {noun}s, {len(self.labels)} classes{made}", *self._table()]
+        what = {"multi_label": f"{len(self.labels)} labels", "regression": "a value each"}
+        classes = what.get(self.task, f"{len(self.labels)} classes")
+        lines = [f"{self.source}: {sum(self.samples.values())} {noun}s, {classes}{made}", *self._table()]
         sections = (
             ("left out", [f"{f.path}: {f.reason}" for f in self.left_out]),
             (f"ignored, not {noun}s", [f"{f.path}: {f.reason}" for f in self.ignored]),
@@ -129,9 +140,14 @@ class DataReport:
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        rows = [["class", *SPLITS]]
+        rows = [["class" if self.task == "single_label" else "label", *SPLITS]]
         rows += [[label, *(str(self.counts[split].get(label, 0)) for split in SPLITS)] for label in self.labels]
-        rows.append(["all", *(str(sum(self.counts[split].values())) for split in SPLITS)])
+        if self.task == "regression":
+            rows = [["value", *SPLITS]]
+            for place, name in enumerate(("least", "median", "greatest")):
+                found = [self.values.get(split) for split in SPLITS]
+                rows.append([name, *("-" if one is None else f"{one[place]:g}" for one in found)])
+        rows.append(["all", *(str(self.samples.get(split, 0)) for split in SPLITS)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         return [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

@@ -8,10 +8,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgetransfer.data.report import NOUNS, Finding
 from edgetransfer.data.suffixes import PHOTO_SUFFIXES, SOUND_SUFFIXES
 from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from edgetransfer.data.targets import Target
 
 SPLIT_NAMES = {
     "train": "train",
@@ -34,7 +38,8 @@ _SHOWN = 3  # problems that the one-line message quotes; DataError.problems hold
 class Entry:
     """A photo as listed: `name` is its path relative to the data set, `split` None if none was given.
 
-    Of a sentence `path` is the table's, `name` says its line.
+    Of a sentence `path` is the table's, `name` says its line. `label` is the answer as text, equal for equal answers;
+    several labels and values are in `target` too.
     """
 
     path: Path
@@ -42,16 +47,18 @@ class Entry:
     label: str
     split: str | None
     text: str = ""
+    target: Target = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All photos of a source, the files that are none, hints for error messages, and the kind of input."""
+    """All photos of a source, the files that are none, hints for error messages, the kind of input and that of task."""
 
     entries: tuple[Entry, ...]
     ignored: tuple[Finding, ...]
     hint: str = ""
     kind: str = "image"
+    task: str = "single_label"
 
 
 def kind_of_paths(paths: Iterable[Path]) -> str:

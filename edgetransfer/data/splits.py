@@ -53,11 +53,14 @@ def assign(
     seed: int,
     shares: Mapping[str, float],
     noun: str = "photo",
+    few: bool = False,
 ) -> list[str]:
     """Return a split for each photo (or what else `noun` says): a group goes to one side, every class to all of them.
 
+    With `few` a class of fewer groups than there are splits has its first in train, and its second in the next split.
+
     Raises:
-        DataError: a class has fewer groups than there are splits; all such classes in `problems`.
+        DataError: a class has fewer groups than there are splits, without `few`; all such classes in `problems`.
     """
     by_class = _ordered_groups(labels, sha256s, groups, seed)
     order = [split for split in reversed(SPLITS) if split in shares]
@@ -65,12 +68,17 @@ def assign(
         f"class {label!r}: expected at least {len(order)} {noun}s that are no copies of one another "
         f"(for {' and '.join(reversed(order))}), got {len(by_class.get(label, []))}"
         for label in sorted(set(labels))
-        if len(by_class.get(label, [])) < len(order)
+        if len(by_class.get(label, [])) < (1 if few else len(order))
     ]
     if problems:
         raise DataError(problems[0], problems)
     result = [""] * len(labels)
     for members in by_class.values():
+        if len(members) < len(order):
+            for split, group in zip(reversed(order), members, strict=False):
+                for i in group.members:
+                    result[i] = split
+            continue
         borders = _borders([len(group.members) for group in members], [shares[split] for split in order])
         for split, first, end in zip(order, [0, *borders], [*borders, len(members)], strict=True):
             for group in members[first:end]:

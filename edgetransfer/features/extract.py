@@ -87,12 +87,12 @@ def extract(
         InputError: a sample cannot be read.
         CacheError: the cache cannot be written.
     """
-    pool = _Engines(engine, graph)
+    pool = Engines(engine, graph)
     tensor = pool.get().output
     if spec.kind != "image":
         tensor = TensorSpec(tensor.name, tensor.shape, "float32")
     cache = FeatureCache(
-        cache_folder("features") / _cache_name(graph, spec, pool.get()), width=tensor.shape[-1], dtype=tensor.dtype
+        cache_folder("features") / cache_name(graph, spec, pool.get()), width=tensor.shape[-1], dtype=tensor.dtype
     )
     keys = [view.key for view in views]
     missing = [views[position] for position in cache.missing(keys)]
@@ -107,7 +107,7 @@ def extract(
     return Features(cache.get(keys), tensor)
 
 
-class _Engines:
+class Engines:
     """One engine a thread: interpreters are not made for two threads, and one core each is the fastest way."""
 
     def __init__(self, engine: str, graph: bytes) -> None:
@@ -115,6 +115,7 @@ class _Engines:
         self._opened: list[Engine] = []
 
     def get(self) -> Engine:
+        """Return the engine of the thread that asks."""
         found: Engine | None = getattr(self._local, "engine", None)
         if found is None:
             found = self._local.engine = open_engine(self._engine, self._graph, threads=1)
@@ -122,6 +123,7 @@ class _Engines:
         return found
 
     def close(self) -> None:
+        """Free all of them."""
         for engine in self._opened:
             engine.close()
 
@@ -144,7 +146,7 @@ def _maker(spec: ModelInput, reader: InputReader | None) -> Maker:
 
 
 def _computed(
-    pool: _Engines, views: Sequence[View], make: Maker, workers: int
+    pool: Engines, views: Sequence[View], make: Maker, workers: int
 ) -> Iterator[tuple[list[View], NDArray[Any]]]:
     """Yield the views in runs of SHARD_ROWS with their rows; threads work ahead over the run's edge."""
 
@@ -194,7 +196,7 @@ def model_input(view: View, spec: ModelInput) -> NDArray[np.uint8]:
     return augmented(image, spec, sha256=view.sample.sha256, seed=view.seed, view=view.number)
 
 
-def _cache_name(graph: bytes, spec: ModelInput, engine: Engine) -> str:
+def cache_name(graph: bytes, spec: ModelInput, engine: Engine) -> str:
     """Return a folder name over all that the features depend on, but for the sample."""
     parts = {
         "graph": hashlib.sha256(graph).hexdigest(),

@@ -9,16 +9,19 @@ from edgetransfer.models.heads._candidates import CandidateDecay
 from edgetransfer.spec.attention import AttentionPool
 from edgetransfer.spec.dense import Dense
 
+_NEVER = 1e9  # taken from the score of a window that is not there; what is left of it in a softmax is 0
+
 
 def build_attention(
     windows: int, features: int, outputs: int, *, dropout: float, decay: float, seed: int
 ) -> keras.Model:
-    """Return (n, windows, features) -> (n, 1, outputs) logits; it begins as mean pooling.
+    """Return {"windows": (n, windows, features), "present": (n, windows)} -> (n, 1, outputs) logits.
 
-    The answer has an axis for candidates, of which there is one, so that the losses of `models.heads` take it.
+    It begins as mean pooling. Where `present` is 0 an example has no such window; it counts for nothing. The answer
+    has an axis for candidates, of which there is one, so that the losses of `models.heads` take it.
 
     Args:
-        windows: How many an example has.
+        windows: How many an example has at most.
         features: Of a window.
         outputs: Logits.
         dropout: Rate, of the pooled features.
@@ -26,6 +29,7 @@ def build_attention(
         seed: Of dropout and start.
     """
     inputs = keras.Input((windows, features), name="windows")
+    present = keras.Input((windows,), name="present")
     scorer = keras.layers.Dense(
         1,
         use_bias=False,
@@ -33,7 +37,10 @@ def build_attention(
         kernel_regularizer=keras.regularizers.L2(decay),
         name="attention",
     )
-    attention = keras.layers.Softmax(axis=1, name="softmax")(scorer(inputs))
+    scores = keras.layers.Reshape((windows,), name="scores")(scorer(inputs))
+    # A mask would travel on to layers that refuse one.
+    shares = keras.layers.Softmax(name="softmax")(scores + (present - 1) * _NEVER)
+    attention = keras.layers.Reshape((windows, 1), name="shares")(shares)
     pooled = keras.layers.Dot(axes=1, name="pooled")([attention, inputs])  # (n, 1, features)
     dropped = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
     head = keras.layers.EinsumDense(
@@ -44,7 +51,7 @@ def build_attention(
         kernel_initializer=keras.initializers.GlorotUniform(seed),
         name="logits",
     )
-    return keras.Model(inputs, head(dropped), name="attention_head")
+    return keras.Model({"windows": inputs, "present": present}, head(dropped), name="attention_head")
 
 
 def attention_parts(model: keras.Model) -> tuple[AttentionPool, Dense]:

@@ -165,9 +165,11 @@ def build(
         for split in ("val", "test"):
             if dataset.split(split):
                 watcher.stage(f"evaluating the bundle ({split} split)")
-                exported[split] = evaluate_bundle(
+                found = evaluate_bundle(
                     bundle, dataset, split, providers=(), workers=options.workers, progress=watcher.step
                 )
+                if isinstance(found, EvalReport):  # always: a head inside of the graph gives one label of several
+                    exported[split] = found
         metrics = {split: SplitMetric(found.accuracy, found.samples) for split, found in exported.items()}
         pair = (floats["val"].accuracy, exported["val"].accuracy) if "val" in floats and "val" in exported else None
         return Measured(metrics, _some_outputs(bundle, dataset), pair, len(dataset.split("val")))

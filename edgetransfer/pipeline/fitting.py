@@ -7,11 +7,12 @@ images suffice; they are drawn from training and validation, never from test.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.data import Dataset
+from edgetransfer.data import Dataset, targets_of
 from edgetransfer.features.extract import View, extract
 from edgetransfer.pipeline.options import Watcher
 from edgetransfer.spec.preprocess import FITS, Fit, ImageInput
@@ -25,6 +26,9 @@ def choose_fit(
 ) -> tuple[ImageInput, dict[Fit, float]]:
     """Return `spec` with the fit that does best, and each fit's accuracy, each image left out in turn.
 
+    How right an image is answered is 1 or 0 of one label, the share of all labels that are told rightly of several, and
+    1 less the squared error, in variances, of a value; accuracies are the means.
+
     At most MOST_IMAGES of training and validation images are looked at. "squash" keeps the whole image and every
     pixel of the model's input; another way must beat it by more than one standard error of the difference. Where
     every image has the model's aspect there is nothing to choose, and no figures are returned.
@@ -34,15 +38,14 @@ def choose_fit(
         return replace(spec, fit="squash"), {}
     # By content: as good as at random, but the same ones in every run.
     some = sorted(samples, key=lambda sample: sample.sha256)[:MOST_IMAGES]
-    number = {label: index for index, label in enumerate(dataset.labels)}
-    labels = np.array([number[sample.label] for sample in some])
-    right: dict[Fit, NDArray[np.bool_]] = {}
+    answers = targets_of(some, dataset.task, dataset.labels)
+    right: dict[Fit, NDArray[np.float64]] = {}
     order: list[Fit] = ["squash", *(fit for fit in FITS if fit != "squash")]
     for done, fit in enumerate(order):
         features = extract(
             graph, [View(sample) for sample in some], replace(spec, fit=fit), engine=engine, workers=workers
         ).real
-        right[fit] = _right_when_left_out(features, labels)
+        right[fit] = _right_when_left_out(features, answers, dataset.task)
         watcher.step(done + 1, len(FITS))
     best = max(order, key=lambda fit: float(right[fit].mean()))  # the first of equals
     if not _clearly_better(right[best], right["squash"]):
@@ -50,24 +53,40 @@ def choose_fit(
     return replace(spec, fit=best), {fit: float(right[fit].mean()) for fit in order}
 
 
-def _clearly_better(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+def _clearly_better(one: NDArray[Any], other: NDArray[Any]) -> bool:
     difference = one.astype(np.float64) - other
     return bool(difference.mean() > difference.std() / np.sqrt(len(difference)))
 
 
-def _right_when_left_out(features: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return for each image whether ridge regression on all the others is right on it; for the best penalty."""
+def _right_when_left_out(features: NDArray[np.float32], answers: NDArray[Any], task: str) -> NDArray[np.float64]:
+    """Return for each image how right ridge regression on all the others is on it; for the best penalty."""
     table = (features - features.mean(axis=0)).astype(np.float64)
-    targets = np.eye(int(labels.max()) + 1)[labels]
-    targets -= targets.mean(axis=0)
+    targets = answers.astype(np.float64).reshape(len(answers), -1)
+    if task == "single_label":
+        targets = np.eye(int(answers.max()) + 1)[answers]
+    means = targets.mean(axis=0)
     gram = table @ table.T
-    best = np.zeros(len(labels), np.bool_)
+    best = np.full(len(answers), -np.inf)
     for penalty in _PENALTIES:
-        scores = left_out_scores(gram, targets, penalty * float(np.trace(gram)) / len(gram))
-        right = scores.argmax(axis=1) == labels
+        scores = left_out_scores(gram, targets - means, penalty * float(np.trace(gram)) / len(gram)) + means
+        right = _rightness(scores, targets, task)
         if right.mean() > best.mean():
             best = right
     return best
+
+
+def _rightness(scores: NDArray[np.float64], targets: NDArray[np.float64], task: str) -> NDArray[np.float64]:
+    """Return (n,) how right `scores` (n, k) are, at most 1, as `choose_fit` says."""
+    found: NDArray[np.float64]
+    if task == "single_label":
+        # Less the means again, so that frequent labels are not said more often than they are seen.
+        means = targets.mean(axis=0)
+        found = np.asarray((scores - means).argmax(axis=1) == targets.argmax(axis=1), np.float64)
+    elif task == "multi_label":
+        found = ((scores > 0.5) == (targets > 0.5)).mean(axis=1, dtype=np.float64)
+    else:
+        found = 1 - ((scores - targets) ** 2).sum(axis=1) / max(float(targets.var()), 1e-12)
+    return found
 
 
 def left_out_scores(gram: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:

@@ -29,6 +29,8 @@ GATES: dict[str, str] = {
     "outputs": "outputs differ from photo to photo and are not at the end of their range",
 }
 """Every gate's name and what it promises."""
+LEFT_OUT = "of examples left out in turn"
+"""What accuracy is measured on where there are too few examples to keep some for validation."""
 DEFAULT_MAX_DROP = 5.0  # points; where no budget was named, what nobody would ship unknowingly
 MOST_SATURATED = 0.01  # of logits on real photos; the head's ranges have a seventh to spare
 
@@ -56,8 +58,10 @@ class Candidate:
         manifest: What would be written of it.
         labels_sha256: Of the labels that the head was trained with, in order; see `labels_sha256`.
         outputs: Stored outputs (n, C) on real photos; None where there were none.
-        accuracy: Metric on the validation split, 0 to 1, of the float model and of this one; None if not measured.
+        accuracy: Metric on the validation split, 1 at its best, of the float model and of this one; None if not
+            measured.
         val_samples: How many photos it was measured on.
+        measure: What the metric is, where it is not accuracy on the validation split.
         max_drop: The budget in points; None if none was named.
         device: What it is for; None for any.
     """
@@ -68,6 +72,7 @@ class Candidate:
     outputs: NDArray[Any] | None = None
     accuracy: tuple[float, float] | None = None
     val_samples: int = 0
+    measure: str = ""
     max_drop: float | None = None
     device: Device | None = None
 
@@ -185,9 +190,12 @@ def _accuracy(candidate: Candidate) -> Finding:
     budget = candidate.max_drop if candidate.max_drop is not None else DEFAULT_MAX_DROP
     # Without a budget of the user's a handful of photos is no reason to refuse.
     fails = drop > budget + 1e-9 and (named or drop * candidate.val_samples > 300)
-    fine = f"{exported:.1%} on validation photos, {-drop:+.1f} points beside the float model (budget -{budget:g})"
+    what = {"": "on validation photos", LEFT_OUT: LEFT_OUT}.get(
+        candidate.measure, f"{candidate.measure} on validation photos"
+    )
+    fine = f"{exported:.1%} {what}, {-drop:+.1f} points beside the float model (budget -{budget:g})"
     return (
-        f"{exported:.1%} on validation photos, the float model {reference:.1%}: {drop:.1f} points lost, more than "
+        f"{exported:.1%} {what}, the float model {reference:.1%}: {drop:.1f} points lost, more than "
         f"{'the budget of' if named else 'any budget should be:'} {budget:g}; try --max-drop, another recipe or "
         "backbone"
         if fails

@@ -53,8 +53,11 @@ def own_frames(dataset: Dataset) -> tuple[NDArray[np.uint8], ...]:
 
 
 def own_raws(dataset: Dataset, reader: InputReader) -> tuple[NDArray[Any], ...]:
-    """Return a few of the user's validation sounds or sentences, raw; of sounds the beginning, one window long."""
-    some = sorted(dataset.split("val"), key=lambda sample: sample.sha256)[:SAMPLES]
+    """Return a few of the user's validation sounds or sentences, raw; of sounds the beginning, one window long.
+
+    Where there are too few to validate on, they are training samples.
+    """
+    some = sorted(dataset.split("val") or dataset.split("train"), key=lambda sample: sample.sha256)[:SAMPLES]
     return tuple(_one_window(reader.read(sample.source), reader) for sample in some)
 
 

@@ -11,6 +11,7 @@ from edgetransfer.spec.preprocess import Fit
 
 HeadOn = Literal["deployed", "float"]
 GoldenKind = Literal["own", "synthetic", "none"]
+Pooling = Literal["mean", "attention", "auto"]
 
 
 class Watcher(Protocol):
@@ -66,6 +67,10 @@ class BuildOptions:
         max_drop: Accuracy that the recipe may cost, in points on the validation split. Where it costs more, ops are
             kept at higher precision until it does not. None: what it costs is only told.
         max_evaluations: How many heads may be trained to find out which ops.
+        pooling: How several windows of a sound become one feature vector, of heads outside of the graph; "auto" takes
+            attention where it wins by more than a standard error.
+        learning_curve: Whether to work out what more data would bring, of heads outside of the graph; None: where that
+            takes some seconds at most.
         seed: Of splits, views, order and dropout.
         workers: Threads; None: one a core.
     """
@@ -91,5 +96,7 @@ class BuildOptions:
     float_reference: bool = True
     max_drop: float | None = None
     max_evaluations: int = 16
+    pooling: Pooling = "mean"
+    learning_curve: bool | None = None
     seed: int = 0
     workers: int | None = None

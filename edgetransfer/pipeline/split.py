@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import edgetransfer
-from edgetransfer.data import Dataset
+from edgetransfer.data import TASKS, Dataset
 from edgetransfer.errors import DataError, ExportError, OutputError
 from edgetransfer.evaluate import evaluate_bundle
 from edgetransfer.export import get_exporter
@@ -19,6 +18,7 @@ from edgetransfer.pipeline import gates
 from edgetransfer.pipeline.export import ExportOptions, licences, model_info
 from edgetransfer.pipeline.forecast import forecast_bundle, forecast_memory
 from edgetransfer.pipeline.golden import own_raws, recorded, synthetic_raws
+from edgetransfer.pipeline.head_question import HeadWish, question_of, refuse_unfit
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.placement import place_bundle
 from edgetransfer.pipeline.split_backbone import (
@@ -28,7 +28,7 @@ from edgetransfer.pipeline.split_backbone import (
     check_options,
     deploy_for,
 )
-from edgetransfer.pipeline.split_head import HeadWish, TrainedHead, rejected, train_head_on
+from edgetransfer.pipeline.split_head import TrainedHead, train_head_on
 from edgetransfer.pipeline.split_report import HeadReport, HeadRow, SplitReport
 from edgetransfer.pipeline.train import read_data, refuse_existing
 from edgetransfer.pipeline.versions import versions
@@ -37,11 +37,11 @@ from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.heads import write_head
 from edgetransfer.spec.bundle import Bundle, write_bundle
 from edgetransfer.spec.device import Device, load_device
-from edgetransfer.spec.head import HEAD_SUFFIX, Head
+from edgetransfer.spec.head import HEAD_SUFFIX
 from edgetransfer.spec.manifest import BackboneInfo, DataInfo, GoldenInfo, HeadInfo, Manifest, SplitMetric
 from edgetransfer.spec.preprocess import Normalisation
-from edgetransfer.spec.report import EvalReport
 from edgetransfer.spec.task import EMBEDDING, Task
+from edgetransfer.spec.task_report import AnyTaskReport, MultiLabelReport, OrdinalReport, RegressionReport, figures_of
 from edgetransfer.verify import verify
 
 
@@ -75,11 +75,11 @@ def build_split(
     refuse_existing(output, holds="manifest.json", force=how.force)
     _check_names(wishes)
     datasets = [_read(options, wish, watcher) for wish in wishes]
+    for wish, dataset in zip(wishes, datasets, strict=True):
+        refuse_unfit(wish.name, question_of(wish, dataset), reject=reject, teachable=teachable)
     deployed = deploy_for(options, datasets, watcher)
     trained = [
-        train_head_on(
-            deployed.backbone, dataset, wish.name, options, reject=reject, teachable=teachable, watcher=watcher
-        )
+        train_head_on(deployed.backbone, dataset, wish, options, reject=reject, teachable=teachable, watcher=watcher)
         for wish, dataset in zip(wishes, datasets, strict=True)
     ]
     device = None if options.device is None else load_device(options.device)
@@ -89,7 +89,7 @@ def build_split(
     if not verified.passed:
         raise ExportError(f"bundle {str(output)!r} does not verify on the machine that built it:\n{verified.as_text()}")
     watcher.stage("profiling")
-    rows = _rows(bundle, deployed.backbone, trained, datasets, exported, watcher)
+    rows = _rows(bundle, trained, exported)
     return SplitReport(
         bundle=bundle,
         plan=deployed.plan,
@@ -125,18 +125,17 @@ def train_head(
         raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
     backbone = backbone_of(bundle)
     dataset = _read(options, wish, watcher, kind=backbone.spec.kind)
-    trained = train_head_on(backbone, dataset, wish.name, options, reject=reject, teachable=teachable, watcher=watcher)
-    exported = _evaluated(bundle, trained.head, dataset, watcher)
-    metrics = {split: {"accuracy": one.accuracy, "samples": one.samples} for split, one in exported.items()}
-    trained = replace(trained, head=replace(trained.head, metrics=metrics))
+    trained = train_head_on(backbone, dataset, wish, options, reject=reject, teachable=teachable, watcher=watcher)
+    exported = _evaluated(bundle, trained, dataset, watcher)
+    trained = _with_metrics(trained, exported)
     size_bytes = write_head(output, trained.head)
-    row = _row(backbone, trained, dataset, exported, size_bytes, watcher)
+    row = HeadRow(trained, exported, size_bytes, trained.rejected)
     return HeadReport(output, bundle, dataset.report, row)
 
 
 def _read(options: BuildOptions, wish: HeadWish, watcher: Watcher, *, kind: str | None = None) -> Dataset:
     watcher.stage(f"reading {wish.data}")
-    return read_data(options, wish.data, watcher, kind=kind)
+    return read_data(options, wish.data, watcher, kind=kind, tasks=TASKS, few=True)
 
 
 def _check_names(wishes: Sequence[HeadWish]) -> None:
@@ -155,24 +154,22 @@ def _written(
     how: ExportOptions,
     device: Device | None,
     watcher: Watcher,
-) -> tuple[Bundle, list[dict[str, EvalReport]], tuple[gates.Gate, ...]]:
+) -> tuple[Bundle, list[dict[str, AnyTaskReport]], tuple[gates.Gate, ...]]:
     """Write the bundle aside, measure each head in it, check the gates, and write it with the figures."""
     watcher.stage("exporting the bundle")
     manifest, files = _assemble(deployed, trained, datasets, output.name.removesuffix(".bundle"), options, how)
     aside = output.parent / f".{output.name}.unmeasured"
     try:
         bundle = write_bundle(aside, manifest, files, force=True)
-        exported = [
-            _evaluated(bundle, one.head, dataset, watcher) for one, dataset in zip(trained, datasets, strict=True)
-        ]
+        exported = [_evaluated(bundle, one, dataset, watcher) for one, dataset in zip(trained, datasets, strict=True)]
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    heads = tuple(
-        head._replace(metrics={split: SplitMetric(one.accuracy, one.samples) for split, one in found.items()})
-        for head, found in zip(manifest.heads, exported, strict=True)
-    )
+    heads = []
+    for info, one, found in zip(manifest.heads, trained, exported, strict=True):
+        files[info.file] = _with_metrics(one, found).head.to_bytes()
+        heads.append(info._replace(metrics=_accuracies(found)))
     passed = gates.check(_candidate(bundle.manifest, files, trained, exported, device), how.allow)
-    manifest = replace(manifest, heads=heads, allowed=gates.allowed_names(passed))
+    manifest = replace(manifest, heads=tuple(heads), allowed=gates.allowed_names(passed))
     return write_bundle(output, manifest, files, force=how.force), exported, passed
 
 
@@ -180,24 +177,69 @@ def _candidate(
     manifest: Manifest,
     files: Mapping[str, bytes],
     trained: Sequence[TrainedHead],
-    exported: Sequence[Mapping[str, EvalReport]],
+    exported: Sequence[Mapping[str, AnyTaskReport]],
     device: Device | None,
 ) -> gates.Candidate:
-    """Return what the gates look at; of accuracies that of the head which lost the most."""
-    pairs = [
-        (one.floats["val"].accuracy, found["val"].accuracy, found["val"].samples)
-        for one, found in zip(trained, exported, strict=True)
-        if "val" in one.floats and "val" in found
-    ]
-    worst = max(pairs, key=lambda pair: pair[0] - pair[1], default=None)
+    """Return what the gates look at; of the heads' figures that of the head which lost the most."""
+    compared = [one for pair in zip(trained, exported, strict=True) if (one := _compared(*pair)) is not None]
+    worst = max(compared, key=lambda one: one.reference - one.exported, default=None)
     return gates.Candidate(
         model=files[manifest.model.file],
         manifest=manifest,
         labels_sha256="",
-        accuracy=None if worst is None else worst[:2],
-        val_samples=0 if worst is None else worst[2],
+        accuracy=None if worst is None else (worst.reference, worst.exported),
+        val_samples=0 if worst is None else worst.samples,
+        measure="" if worst is None else worst.measure,
         device=device,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A figure, 1 at its best, of the float model and of the exported one, and what it was measured on."""
+
+    measure: str
+    reference: float
+    exported: float
+    samples: int
+
+
+def _compared(trained: TrainedHead, exported: Mapping[str, AnyTaskReport]) -> _Compared | None:
+    """Return what quantization cost a head by what its kind of task counts; None where nothing was compared.
+
+    A head of few examples was trained on the validation split: it is compared on examples left out in turn.
+    """
+    few, floats = trained.few, trained.float_few
+    if few is not None and floats is not None and few.accuracy is not None and floats.accuracy is not None:
+        return _Compared(gates.LEFT_OUT, floats.accuracy, few.accuracy, few.left_out)
+    if "val" not in trained.floats or "val" not in exported:
+        return None
+    measure, reference = _gated(trained.floats["val"])
+    return _Compared(measure, reference, _gated(exported["val"])[1], exported["val"].samples)
+
+
+def _gated(report: AnyTaskReport) -> tuple[str, float]:
+    """Return what the accuracy gate looks at: its name, "" for accuracy itself, and its value, 1 at its best."""
+    if isinstance(report, MultiLabelReport):
+        return "mean average precision", report.mean_average_precision.value
+    if isinstance(report, RegressionReport):
+        return "R2", report.r2.value
+    if isinstance(report, OrdinalReport):
+        return "of the scale", 1 - report.mean_absolute_error.value / (len(report.labels) - 1)
+    return "", report.accuracy
+
+
+def _accuracies(found: Mapping[str, AnyTaskReport]) -> dict[str, SplitMetric]:
+    """Return what the manifest tells of a head: accuracy, where its task has one; the head's file tells the rest."""
+    figures = {split: figures_of(report) for split, report in found.items()}
+    return {
+        split: SplitMetric(one["accuracy"], int(one["samples"])) for split, one in figures.items() if "accuracy" in one
+    }
+
+
+def _with_metrics(trained: TrainedHead, found: Mapping[str, AnyTaskReport]) -> TrainedHead:
+    metrics = {split: figures_of(report) for split, report in found.items()}
+    return replace(trained, head=replace(trained.head, metrics=metrics))
 
 
 def _assemble(
@@ -249,37 +291,20 @@ def _golden(backbone: SplitBackbone, dataset: Dataset, kind: str, files: dict[st
     return info
 
 
-def _evaluated(bundle: Bundle, head: Head, dataset: Dataset, watcher: Watcher) -> dict[str, EvalReport]:
-    """Return how right `head` is on the bundle's features, through all that the device does."""
+def _evaluated(bundle: Bundle, trained: TrainedHead, dataset: Dataset, watcher: Watcher) -> dict[str, AnyTaskReport]:
+    """Return how right a head is on the bundle's features, through all that the device does, on unseen splits."""
     found = {}
-    for split in ("val", "test"):
-        if dataset.split(split):
-            watcher.stage(f"evaluating head {head.name} ({split} split)")
-            found[split] = evaluate_bundle(bundle, dataset, split, providers=(), head=head, progress=watcher.step)
+    for split in trained.measured:
+        watcher.stage(f"evaluating head {trained.head.name} ({split} split)")
+        found[split] = evaluate_bundle(bundle, dataset, split, providers=(), head=trained.head, progress=watcher.step)
     return found
 
 
 def _rows(
-    bundle: Bundle,
-    backbone: SplitBackbone,
-    trained: Sequence[TrainedHead],
-    datasets: Sequence[Dataset],
-    exported: Sequence[Mapping[str, EvalReport]],
-    watcher: Watcher,
+    bundle: Bundle, trained: Sequence[TrainedHead], exported: Sequence[Mapping[str, AnyTaskReport]]
 ) -> tuple[HeadRow, ...]:
-    sizes = [bundle.manifest.files[f"heads/{one.head.name}{HEAD_SUFFIX}"].size_bytes for one in trained]
-    together: Any = zip(trained, datasets, exported, sizes, strict=True)
-    return tuple(_row(backbone, one, dataset, found, size, watcher) for one, dataset, found, size in together)
-
-
-def _row(
-    backbone: SplitBackbone,
-    trained: TrainedHead,
-    dataset: Dataset,
-    exported: Mapping[str, EvalReport],
-    size_bytes: int,
-    watcher: Watcher,
-) -> HeadRow:
-    test = dataset.split("test")
-    share = rejected(trained.head, backbone.features(test, watcher)) if test else None
-    return HeadRow(trained, exported, size_bytes, share)
+    infos = bundle.manifest.heads
+    return tuple(
+        HeadRow(_with_metrics(one, found), found, bundle.manifest.files[info.file].size_bytes, one.rejected)
+        for one, found, info in zip(trained, exported, infos, strict=True)
+    )

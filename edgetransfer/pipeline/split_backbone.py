@@ -15,6 +15,7 @@ from edgetransfer.errors import BundleError, RecipeError
 from edgetransfer.export import get_exporter
 from edgetransfer.features.deploy import FloatBackbone, deploy, float_backbone, float_graph
 from edgetransfer.features.extract import View, extract
+from edgetransfer.features.windows import extract_windows
 from edgetransfer.models import backbones
 from edgetransfer.pipeline.fitting import choose_fit
 from edgetransfer.pipeline.options import BuildOptions, Watcher
@@ -65,6 +66,22 @@ class SplitBackbone:
         return extract(
             graph, looked, self.spec, engine=engine, reader=self.reader, workers=workers, progress=watcher.step
         ).real
+
+    def windows(
+        self,
+        samples: Sequence[Sample],
+        watcher: Watcher,
+        *,
+        views: Sequence[View] | None = None,
+        workers: int | None = None,
+        floats: bool = False,
+    ) -> NDArray[np.float32]:
+        """Return the real features (n, W, D) of the windows of `samples`, or of `views`; rows of NaN are none."""
+        graph, engine = (self.graph, self.engine) if not floats or self.floats is None else self.floats
+        looked = [View(sample) for sample in samples] if views is None else list(views)
+        return extract_windows(
+            graph, looked, self.spec, engine=engine, reader=self.reader, workers=workers, progress=watcher.step
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ from edgetransfer.estimate.latency import Prediction
 from edgetransfer.estimate.memory import Memory
 from edgetransfer.pipeline.gates import Gate
 from edgetransfer.pipeline.gates import as_text as gates_as_text
+from edgetransfer.pipeline.head_text import head_lines
 from edgetransfer.pipeline.placement import Placement, placements_as_text
 from edgetransfer.pipeline.split_head import TrainedHead, head_json
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.recipe import Plan
-from edgetransfer.spec.report import EvalReport, ProfileReport, VerifyReport
+from edgetransfer.spec.report import ProfileReport, VerifyReport
+from edgetransfer.spec.task_report import AnyTaskReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class HeadRow:
     """A head and its figures: `exported` by split, through the bundle; `rejected` the share of test, 0 to 1."""
 
     trained: TrainedHead
-    exported: Mapping[str, EvalReport]
+    exported: Mapping[str, AnyTaskReport]
     size_bytes: int
     rejected: float | None
 
@@ -35,38 +37,8 @@ class HeadRow:
         return head_json(self.trained, self.size_bytes) | {"exported": exported, "test_rejected": self.rejected}
 
     def as_text(self, recipe: str) -> list[str]:
-        """Return the row as lines: accuracies, what quantization cost, how honest its scores are."""
-        head = self.trained.head
-        lines = [
-            f"head {head.name}: {head.task.kind}, {len(head.task.labels)} labels, {self.size_bytes:,} bytes",
-            f"  {'model':<14}{'validation':>12}{'test':>10}   95 % interval of test",
-            *[
-                _accuracies(name, rows)
-                for name, rows in (("float32", self.trained.floats), (recipe, self.exported))
-                if rows
-            ],
-        ]
-        test, plain = self.exported.get("test"), self.trained.uncalibrated.get("test")
-        if test is not None and plain is not None:
-            lines.append(
-                f"  scores         temperature {head.task.temperature:.2f}: expected calibration error "
-                f"{plain.expected_calibration_error:.3f} at 1, {test.expected_calibration_error:.3f} with it (test)"
-            )
-        if head.outliers is not None:
-            share = "" if self.rejected is None else f"; of the test split it rejects {self.rejected:.1%}"
-            lines.append(
-                f"  rejects        what is unlike its training data, at {head.outliers.false_reject_rate:.0%}{share}"
-            )
-        return lines
-
-
-def _accuracies(name: str, reports: Mapping[str, EvalReport]) -> str:
-    val, test = reports.get("val"), reports.get("test")
-    cells = [f"{report.accuracy:.1%}" if report else "-" for report in (val, test)]
-    interval = (
-        "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} samples)"
-    )
-    return f"  {name:<14}{cells[0]:>12}{cells[1]:>10}   {interval}"
+        """Return the row as lines: its figures, what quantization cost, how honest its scores are."""
+        return head_lines(self.trained, self.exported, recipe, self.size_bytes, self.rejected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgetransfer
-from edgetransfer.data import Dataset, Sample, load_dataset
+from edgetransfer.data import TASKS, Dataset, Sample, load_dataset
 from edgetransfer.errors import OutputError, RecipeError
 from edgetransfer.export import get_exporter
 from edgetransfer.features.cost import KeptCost, kept_cost
@@ -54,9 +54,10 @@ def plan_build(options: BuildOptions, *, watcher: Watcher | None = None) -> Plan
     """
     watcher = watcher or Silent()
     plan = resolve_plan(options)
-    data_report = _dataset(options, watcher).report
     device = None if options.device is None else load_device(options.device)
     given = backbones.input_of(options.backbone)
+    watcher.stage("reading the data")
+    data_report = read_data(options, options.data, watcher, tasks=TASKS, few=given is not None).report
     takes = None if given is None else given.summary
     if device is None or (why_unknown(device, plan.providers) and not device.accelerators):
         return PlanReport(plan, data_report, takes=takes)
@@ -120,8 +121,11 @@ def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
     return read_data(options, options.data, watcher)
 
 
-def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str | None = None) -> Dataset:
-    """Return the data in `path`, of that `kind` of input; None: of what the backbone of `options` looks at."""
+def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str | None = None, **asked: Any) -> Dataset:
+    """Return the data in `path`, of that `kind` of input; None: of what the backbone of `options` looks at.
+
+    `asked` are `tasks` and `few` of `load_dataset`.
+    """
     given = backbones.input_of(options.backbone) if kind is None else None
     return load_dataset(
         path,
@@ -130,6 +134,7 @@ def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str 
         near_duplicates="drop" if options.drop_near_duplicates else "report",
         progress=watcher.step,
         workers=options.workers,
+        **asked,
     )
 
 

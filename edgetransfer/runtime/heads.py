@@ -131,8 +131,12 @@ def remove_head(bundle: Bundle, name: str) -> None:
     path.unlink()
 
 
-def answer(head: Head, features: NDArray[np.float32]) -> Any:
-    """Return the result of `head` for (D,) real features; what is unlike its training data has no label."""
+def answer(head: Head, windows: NDArray[np.float32]) -> Any:
+    """Return the result of `head` for one input, of whose windows these are the real features (W, D).
+
+    What is unlike the head's training data has no label.
+    """
+    features = head.pooled(windows)
     result = get_decoder(head.task.kind).decode(head.logits(features[None])[0], head.task)
     if head.outliers is None:
         return result

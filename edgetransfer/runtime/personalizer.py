@@ -116,13 +116,14 @@ class Personalizer:
             InputError: no inputs, one that cannot be read, or a label that is none.
             OutputError: the new head cannot be kept; the old one goes on answering.
         """
-        features = [self._predictor.embed(source) for source in sources]
+        head = self.head
+        features = [head.pooled(self._predictor.embed_windows(source)) for source in sources]
         if not features:
             raise InputError(f"teach {label!r}: expected at least one example, got none")
         return self.teach_features(label, np.stack(features), max_forgetting=max_forgetting)
 
     def teach_features(self, label: str, features: NDArray[np.float32], *, max_forgetting: float = 0.0) -> Lesson:
-        """Do the same from real features (n, D), as `Predictor.embed` gives them."""
+        """Do the same from real features (n, D): `Predictor.embed` gives them for a head that takes the mean."""
         head = self.head
         self._check_label(label, head)
         taught, after = _taught(head, label, features, max_forgetting)
@@ -209,8 +210,8 @@ def _taught(head: Head, label: str, features: NDArray[np.float32], max_forgettin
     known = np.concatenate([features, memory.features])
     outliers = head.outliers.with_class(features, number) if head.outliers is not None and is_new else head.outliers
     task = replace(head.task, labels=labels)
-    new = replace(head, task=task, layers=layers, outliers=outliers, memory=Memory.of(known, numbers), metrics={})
-    return new.rounded(), after
+    new = replace(head, task=task, layers=layers, outliers=outliers, memory=Memory.of(known, numbers))
+    return replace(new, metrics={}, training={}).rounded(), after  # what was measured was the other head
 
 
 def _memory(head: Head) -> Memory:

@@ -16,6 +16,7 @@ from edgetransfer.runtime.decoders import get_decoder
 from edgetransfer.runtime.engines import Engine, Kernels, open_engine
 from edgetransfer.runtime.inputs import InputReader, open_reader
 from edgetransfer.runtime.threads import threads_for
+from edgetransfer.spec.attention import mean_of_windows
 from edgetransfer.spec.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -167,9 +168,16 @@ class Predictor:
         Raises:
             InputError: another dtype or shape.
         """
+        return mean_of_windows(self.window_outputs(raw))
+
+    def window_outputs(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the real outputs (W, C) for the W windows of one raw input; of an image or a sentence W is 1.
+
+        Raises:
+            InputError: another dtype or shape.
+        """
         to_real = self._bundle.manifest.model.output.to_real
-        windows = [to_real(self.run(one)[0]) for one in self._reader.prepare(raw)]
-        return windows[0] if len(windows) == 1 else np.mean(windows, axis=0, dtype=np.float32)
+        return np.stack([to_real(self.run(one)[0]) for one in self._reader.prepare(raw)])
 
     def embed(self, source: Source) -> NDArray[np.float32]:
         """Return the embedding of one input: (D,) float32 features, of a bundle whose graph ends in them.
@@ -178,14 +186,21 @@ class Predictor:
             BundleError: the graph ends in answers instead.
             InputError: as `predict`.
         """
+        return mean_of_windows(self.embed_windows(source))
+
+    def embed_windows(self, source: Source) -> NDArray[np.float32]:
+        """Return the features (W, D) float32 of the windows of one input; raises as `embed`."""
         if not self._bundle.manifest.is_split:
             raise BundleError(
                 f"bundle {self._bundle.folder!r}: its graph ends in answers, not in features; build it with --split"
             )
-        return self.outputs(self._reader.read(source))
+        return self.window_outputs(self._reader.read(source))
 
     def predict(self, source: Source) -> Any:
         """Return the result for one input; for a single-label task `.label`, `.score` and `.scores`.
+
+        What it is for other tasks say the files of `edgetransfer.runtime.decoders`: `.labels` and `.scores` of several
+        labels, `.label` and `.expected` of labels with an order, `.value` with `.low` and `.high` of a quantity.
 
         Args:
             source: an image as (H, W, 3) uint8 RGB of any size, and with the image extra also a path, a PIL image, or
@@ -195,25 +210,30 @@ class Predictor:
         Raises:
             InputError: not an input that can be read, or an array of another dtype or shape.
         """
-        manifest = self._bundle.manifest
-        real = self.outputs(self._reader.read(source))
+        return self.decode(self.window_outputs(self._reader.read(source)))
+
+    def decode(self, windows: NDArray[np.float32]) -> Any:
+        """Return the result for one input, of whose windows these are the real outputs (W, C): a clip's, a stream's."""
         if self._decoder is None:
-            return self.answers(real)
+            return self.answers(windows)
+        manifest = self._bundle.manifest
+        real: NDArray[np.float32] = mean_of_windows(windows)
         decode = self._decoder.decode_scores if manifest.model.scores_in_graph else self._decoder.decode
         return decode(real, manifest.task)
 
     def answers(self, features: NDArray[np.float32]) -> Any:
-        """Return what the heads make of (D,) real features.
+        """Return what the heads make of the real features of one input: (W, D) of its windows, or (D,) of one.
 
         It is the one head's result, `Answers` of several, and of none the features themselves as an `EmbeddingResult`.
         """
         from edgetransfer.runtime.heads import Answers, answer  # here: most bundles have their head inside
 
+        windows = np.atleast_2d(features)
         if not self._heads:
             from edgetransfer.runtime.embedding import EmbeddingResult
 
-            return EmbeddingResult(features)
-        results = {head.name: answer(head, features) for head in self._heads}
+            return EmbeddingResult(mean_of_windows(windows))
+        results = {head.name: answer(head, windows) for head in self._heads}
         return results[self._heads[0].name] if len(results) == 1 else Answers(results)
 
     def predict_batch(self, sources: Iterable[Any]) -> list[Any]:

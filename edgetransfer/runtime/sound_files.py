@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,42 @@ def to_mono(samples: NDArray[Any]) -> NDArray[np.float32]:
         raise InputError(f"expected samples (n, channels), got {samples.shape}: turn them with .T")
     if samples.dtype == np.int16:
         samples = samples.astype(np.float32) / np.float32(32768)
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
+    return mix(samples[:, None] if samples.ndim == 1 else samples)
+
+
+def mix(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return samples (n, channels) float32 as (n,) from -1 to 1: the channels' mean, a little overshoot clipped.
+
+    Raises:
+        InputError: not finite, or far beyond 1.
+    """
+    mono = rows[:, 0] if rows.shape[1] == 1 else rows.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise InputError("expected finite samples, got NaN or infinity among them")
-    if (peak := float(np.abs(mono).max())) > _LOUDEST:
+    if (peak := float(np.abs(mono).max(initial=0.0))) > _LOUDEST:
         raise InputError(f"expected samples from -1 to 1, got {peak:g}; divide 16-bit samples by 32768")
     clipped: NDArray[np.float32] = np.clip(mono, np.float32(-1), np.float32(1))
     return clipped
+
+
+def resample_stream(from_hz: int, to_hz: int) -> Callable[[NDArray[np.float32], bool], NDArray[np.float32]]:
+    """Return what resamples (n,) pieces of a stream, exactly as `read_sound` does the whole.
+
+    It takes a piece and whether it is the last, and gives (m,) samples from -1 to 1. With another rate they come some
+    milliseconds later than they went in.
+
+    Raises:
+        InputError: the rates differ and soxr is not installed.
+    """
+    if from_hz == to_hz:
+        return lambda piece, last: piece
+    stream = _package("soxr").ResampleStream(from_hz, to_hz, 1, dtype="float32")
+
+    def resampled(piece: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+        clipped: NDArray[np.float32] = np.clip(stream.resample_chunk(piece, last=last), np.float32(-1), np.float32(1))
+        return clipped
+
+    return resampled
 
 
 def _decoded(content: bytes) -> tuple[NDArray[np.float32], int]:

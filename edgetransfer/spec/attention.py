@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from edgetransfer.errors import BundleError
 
 
+def mean_of_windows(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the features (D,) of (W, D) windows that count alike; those of a single one as they are."""
+    found: NDArray[np.float32] = windows[0] if len(windows) == 1 else np.mean(windows, axis=0, dtype=np.float32)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionPool:
     """Attention over windows or patches: a scoring vector, and a softmax over its products with the windows.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgetransfer.errors import BundleError
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.arrays import pack, unpack
+from edgetransfer.spec.attention import AttentionPool, mean_of_windows
 from edgetransfer.spec.dense import Dense, apply_head
 from edgetransfer.spec.memory import Memory
 from edgetransfer.spec.outliers import OutlierDetector
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from edgetransfer.spec.model_input import ModelInput
 
 HEAD_SUFFIX = ".head"
-HEAD_SCHEMA = 1
+HEAD_SCHEMA = 2
+"""The newest schema that is read. A head is written as 1 unless it pools windows by attention, which is 2: who does not
+know of that would answer from the mean of the windows, and be wrong."""
 MAX_HEAD_BYTES = 64 * 1024 * 1024
 """Files that declare more are refused before anything is allocated; ours have some kilobytes."""
 
-_OUTLIERS, _MEMORY = "outliers/", "memory/"
+_OUTLIERS, _MEMORY, _POOL = "outliers/", "memory/", "pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class Head:
         features_sha256: Of the deployed backbone that it learned on: `features_fingerprint`.
         outliers: Tells what is unlike anything it was trained on; None if it never rejects.
         memory: Examples that it was not trained on, for learning on the device; None if it cannot be taught there.
-        metrics: Split to accuracy and samples, of this very head.
+        metrics: Split to its figures and the number of samples, of this very head.
+        pool: How several windows of an input become one feature vector; None for their mean.
+        training: What training showed and a report page tells: JSON values, some hundred bytes. What can be in it says
+            `edgetransfer.pipeline.head_training`.
         made_by: Version of edgetransfer.
     """
 
@@ -59,6 +65,8 @@ class Head:
     memory: Memory | None = None
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     made_by: str = ""
+    pool: AttentionPool | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name != self.name.lower():
@@ -71,11 +79,27 @@ class Head:
             raise BundleError(f"head {self.name!r}: its layers do not fit each other: {widths}")
         if not all(np.isfinite(array).all() for layer in self.layers for array in (layer.kernel, layer.bias)):
             raise BundleError(f"head {self.name!r}: expected finite numbers, got NaN or infinity")
+        if self.layers[-1].kernel.shape[1] != self.task.outputs:
+            raise BundleError(
+                f"head {self.name!r}: expected {self.task.outputs} outputs for its task, "
+                f"got {self.layers[-1].kernel.shape[1]}"
+            )
+        if self.pool is not None and len(self.pool.weights) != self.feature_size:
+            raise BundleError(
+                f"head {self.name!r}: expected an attention pool of {self.feature_size} weights, "
+                f"got {len(self.pool.weights)}"
+            )
 
     @property
     def feature_size(self) -> int:
         """How many features it takes."""
         return int(self.layers[0].kernel.shape[0])
+
+    def pooled(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the features (D,) of an input from those of its windows (W, D)."""
+        if self.pool is not None:
+            return self.pool.apply(windows)
+        return mean_of_windows(windows)
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (n, C) of real features (n, D)."""
@@ -94,7 +118,7 @@ class Head:
     def to_bytes(self) -> bytes:
         """Return the content of NAME.head, the same bytes for the same head."""
         about = {
-            "schema": HEAD_SCHEMA,
+            "schema": 1 if self.pool is None else HEAD_SCHEMA,
             "edgetransfer": self.made_by,
             "name": self.name,
             "task": self.task.to_json(),
@@ -102,10 +126,14 @@ class Head:
             "features_sha256": self.features_sha256,
             "metrics": {split: dict(values) for split, values in self.metrics.items()},
         }
+        if self.training:
+            about["training"] = dict(self.training)
         arrays: dict[str, NDArray[Any]] = {"about": np.frombuffer(json_shape.canonical(about), np.uint8)}
         for number, layer in enumerate(self.layers):
             arrays[f"kernel_{number}"] = layer.kernel.astype(np.float16)
             arrays[f"bias_{number}"] = layer.bias.astype(np.float32)
+        if self.pool is not None:
+            arrays[_POOL] = self.pool.weights.astype(np.float32)
         if self.outliers is not None:
             arrays |= {_OUTLIERS + name: array for name, array in self.outliers.arrays().items()}
         if self.memory is not None:
@@ -134,6 +162,8 @@ class Head:
                 memory=Memory.from_arrays(memory) if memory else None,
                 metrics={str(split): dict(values) for split, values in about["metrics"].items()},
                 made_by=str(about["edgetransfer"]),
+                pool=AttentionPool(arrays[_POOL].astype(np.float32)) if _POOL in arrays else None,
+                training=dict(about.get("training", {})),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise BundleError(f"{what}: is no head, or damaged ({error!r}); copy it again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edgetransfer.spec.report import EvalReport
 from edgetransfer.spec.text_table import aligned
 
 
@@ -179,6 +180,20 @@ class RegressionReport:
 
 
 TaskReport = MultiLabelReport | OrdinalReport | RegressionReport
+AnyTaskReport = EvalReport | TaskReport
+"""The report of any kind of task: EvalReport is that of one label of several."""
+
+
+def figures_of(report: AnyTaskReport) -> dict[str, float]:
+    """Return the figures that files keep of a report, by name, and the number of its samples."""
+    names = {
+        MultiLabelReport: ("micro_f1", "macro_f1", "mean_average_precision"),
+        OrdinalReport: ("accuracy", "mean_absolute_error", "quadratic_kappa"),
+        RegressionReport: ("mean_absolute_error", "root_mean_square_error", "r2"),
+    }
+    if isinstance(report, EvalReport):
+        return {"accuracy": report.accuracy, "samples": report.samples}
+    return {name: getattr(report, name).value for name in names[type(report)]} | {"samples": report.samples}
 
 
 def _head(kind: str, report: TaskReport) -> dict[str, Any]:

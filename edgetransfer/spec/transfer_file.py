@@ -5,7 +5,9 @@ What it says are defaults of the command line's options: a flag overrides it. Pa
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +34,8 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "data": {
         "path": ("data", _PATH),
+        "order": ("orders", [_TEXT]),
+        "unit": ("units", _TEXT),
         "fit": ("fit", _TEXT),
         "drop_near_duplicates": ("drop_near_duplicates", _YES),
         "seed": ("seed", _COUNT),
@@ -47,6 +51,8 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "epochs": ("epochs", _COUNT),
         "loss": ("loss", _TEXT),
         "optimizer": ("optimizer", _TEXT),
+        "pooling": ("pooling", _TEXT),
+        "learning_curve": ("learning_curve", _YES),
         "float_reference": ("float_reference", _YES),
         "workers": ("workers", _COUNT),
     },
@@ -70,7 +76,7 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
     },
 }
 HEADS = "heads"
-"""A list of tables, each with the name and the data of one more head."""
+"""A list of tables, each with the name and the data of one more head, and its order or unit."""
 
 _WORDS = {_TEXT: "text", _NUMBER: "a number", _COUNT: "a whole number", _YES: "true or false"}
 
@@ -91,13 +97,19 @@ def read_transfer_file(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for section, fields in content.items():
         if section == HEADS:
-            values["heads"] = _heads(fields, path.parent, problems)
+            for name, more in _heads(fields, path.parent, problems).items():
+                values[name] = [*values.get(name, ()), *more]
         elif section not in FIELDS:
             problems.append(f"[{section}]: unknown section{_near(section, [*FIELDS, HEADS])}")
         elif not isinstance(fields, Mapping):
             problems.append(f"{section}: expected a section [{section}]")
         else:
-            values |= _section(section, fields, path.parent, problems)
+            found = _section(section, fields, path.parent, problems)
+            for name in ("orders", "units"):
+                if name in found:  # of DATA's own head
+                    value = found.pop(name)
+                    values[name] = [_order(value) if name == "orders" else value, *values.get(name, ())]
+            values |= found
     if problems:
         raise DataError(f"{path}: {len(problems)} problem(s): {'; '.join(problems)}", problems)
     return values
@@ -123,18 +135,40 @@ def _section(section: str, fields: Mapping[str, Any], folder: Path, problems: li
     return found
 
 
-def _heads(tables: Any, folder: Path, problems: list[str]) -> list[str]:
-    """Return NAME=DATA for each further head."""
+def _heads(tables: Any, folder: Path, problems: list[str]) -> dict[str, list[str]]:
+    """Return what each further head adds to the options heads, orders and units: NAME=DATA and the like."""
+    found: dict[str, list[str]] = {"heads": []}
     if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         problems.append("heads: expected tables [[heads]] with name and data")
-        return []
-    found = []
+        return found
     for number, table in enumerate(tables):
-        if set(table) != {"name", "data"} or not all(isinstance(value, str) for value in table.values()):
-            problems.append(f"heads[{number}]: expected name and data, both text, got {', '.join(map(str, table))}")
-        else:
-            found.append(f"{table['name']}={folder / table['data']}")
+        wrong = _wrong_head(table)
+        if wrong:
+            problems.append(f"heads[{number}]: {wrong}")
+            continue
+        name = table["name"]
+        found["heads"].append(f"{name}={folder / table['data']}")
+        if "order" in table:
+            found.setdefault("orders", []).append(f"{name}={_order(table['order'])}")
+        if "unit" in table:
+            found.setdefault("units", []).append(f"{name}={table['unit']}")
     return found
+
+
+def _wrong_head(table: Mapping[str, Any]) -> str:
+    """Return what is wrong with a table of [[heads]], "" if nothing is."""
+    kinds: dict[str, Any] = {"name": _TEXT, "data": _TEXT, "order": [_TEXT], "unit": _TEXT}
+    if not {"name", "data"} <= set(table) <= set(kinds):
+        return f"expected name and data, both text, and at most order and unit, got {', '.join(map(str, table))}"
+    wrong = (f"{key}: {problem}" for key, value in table.items() if (problem := _problem(value, kinds[key])))
+    return next(wrong, "")
+
+
+def _order(labels: list[str]) -> str:
+    """Return labels as the option --order takes them; all quoted, so that none can be taken for a head's name."""
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(labels)
+    return line.getvalue()
 
 
 def _problem(value: Any, kind: Any) -> str:

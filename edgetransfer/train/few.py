@@ -40,6 +40,7 @@ class FewFit:
             little low, for those heads learned from fewer examples than `head`: with 5 folds, from four fifths.
         accuracy_95: Its 95 % Wilson interval.
         folds: How many parts the examples were divided into; 0 where they were not.
+        left_out: How many examples were left out, each once.
         because: How the penalty was chosen, for people.
         candidates: One row a penalty.
     """
@@ -51,6 +52,7 @@ class FewFit:
     folds: int
     because: str
     candidates: tuple[dict[str, float], ...] = field(repr=False)
+    left_out: int = 0
 
 
 def fit_few(
@@ -83,7 +85,7 @@ def fit_few(
     penalty, accuracy, interval, table = _chosen(right, losses)
     head = rows.head(_descend(rows.table, labels, weights, penalty))
     because = f"least loss of {len(right)} examples left out in {folds} parts{_of_singles(counts)}"
-    return FewFit((head,), penalty, accuracy, interval, folds, because, table)
+    return FewFit((head,), penalty, accuracy, interval, folds, because, table, len(right))
 
 
 def _chosen(

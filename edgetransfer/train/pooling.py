@@ -44,17 +44,20 @@ def fit_pooling(
     options: HeadOptions,
     *,
     unit: str = "",
+    must: bool = False,
     progress: Progress | None = None,
 ) -> PoolFit:
     """Return the pooling and the head for windows: the mean, unless attention wins by more than a standard error.
 
     Args:
         kind: As `fit_task`, as are all others.
-        train: (n, W, D) float32 features of W windows each, and the targets.
+        train: (n, W, D) float32 features of at most W windows each, and the targets. Where an example has fewer
+            windows than W, NaN stands in the last rows.
         val: The same of the validation split.
         labels: See `fit_task`.
         options: How to train; attention has a linear head, with the dropout and decay that did best for the mean.
         unit: See `fit_task`.
+        must: Take attention whether it wins or not.
         progress: Called with (epochs done, epochs at most) of both.
 
     Raises:
@@ -63,19 +66,28 @@ def fit_pooling(
     if train[0].ndim != 3 or val[0].ndim != 3:
         raise DataError(f"windows: expected features (n, windows, D), got {train[0].shape} and {val[0].shape}")
     goal, targets = prepare(kind, train, val, labels, options, unit)
-    means = [(split[0].mean(axis=1), split[1]) for split in (train, val)]
+    means = [(pool_windows(split[0], None), split[1]) for split in (train, val)]
     mean = fit_task(kind, means[0], means[1], labels, options, unit=unit, progress=progress)
     best = _best_linear(mean, goal)
     chosen = replace(options, hidden=(0,), dropouts=(best["dropout"],), weight_decays=(best["weight_decay"],))
     pool, head = _train(train[0], targets, goal, chosen)
-    logits = apply_head((head,), pool.apply(val[0]))
+    logits = apply_head((head,), pool_windows(val[0], pool))
     difference = goal.each(logits) - goal.each(apply_head(mean.head, means[1][0]))
     gain, gain_error = float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
     value, loss = goal.judge(logits)
     row = dict(best) | {goal.measure: value, "val_loss": loss}
     attention = TaskFit((head,), goal.task(labels, logits), row, (row,))
-    wins, rows = gain > gain_error, {"mean": mean.chosen, "attention": row}
+    wins, rows = must or gain > gain_error, {"mean": mean.chosen, "attention": row}
     return PoolFit(pool if wins else None, attention if wins else mean, gain, gain_error, rows)
+
+
+def pool_windows(windows: NDArray[np.float32], pool: AttentionPool | None) -> NDArray[np.float32]:
+    """Return the features (n, D) of (n, W, D) windows, of which rows of NaN are none; without `pool` their mean."""
+    rows = []
+    for one in windows:
+        there = one[~np.isnan(one[:, 0])]
+        rows.append(there.mean(axis=0, dtype=np.float32) if pool is None else pool.apply(there))
+    return np.stack(rows)
 
 
 def _best_linear(mean: TaskFit, goal: TaskGoal) -> dict[str, float]:
@@ -92,7 +104,8 @@ def _train(
     from edgetransfer.models.pooling import attention_parts, build_attention
 
     keras.utils.set_random_seed(options.seed)
-    scaling = Scaling.of(windows.mean(axis=1))  # the spread of what the head sees, as when it sees the means
+    present = ~np.isnan(windows[..., 0])
+    scaling = Scaling.of(pool_windows(windows, None))  # the spread of what the head sees, as when it sees the means
     model = build_attention(
         windows.shape[1],
         windows.shape[2],
@@ -104,7 +117,8 @@ def _train(
     batch_size, steps = steps_of(len(targets), options)
     optimizer = make_optimizer(options, steps)
     model.compile(optimizer=optimizer, loss=goal.loss(), jit_compile=False, steps_per_execution=steps)
-    model.fit(scaling.apply(windows), targets, batch_size=batch_size, epochs=options.epochs, verbose=0)
+    inputs = {"windows": np.nan_to_num(scaling.apply(windows)), "present": present.astype(np.float32)}
+    model.fit(inputs, targets, batch_size=batch_size, epochs=options.epochs, verbose=0)
     pool, head = attention_parts(model)
     # A shift of all windows alike moves all scores alike, and the softmax does not see it.
     return AttentionPool((pool.weights / scaling.spread).astype(np.float32)), scaling.fold_into((head,))[0]

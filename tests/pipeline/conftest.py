@@ -35,7 +35,7 @@ def options_for(folder, backbone_file):
 
     def make(**changes):
         choice = BackboneChoice(f"keras:{backbone_file}", normalisation=Normalisation(1 / 128, 127))
-        return BuildOptions(**{"data": folder, "backbone": choice, "epochs": 10, **changes})
+        return BuildOptions(**{"data": folder, "backbone": choice, "epochs": 10, "learning_curve": False, **changes})
 
     return make
 

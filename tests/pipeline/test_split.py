@@ -62,7 +62,7 @@ def test_the_bundle_verifies_and_its_report_tells_each_heads_figures(split):
     about = json.loads(json.dumps(split.to_json()))
     assert [row["name"] for row in about["heads"]] == ["subject", "alive"]
     text = split.as_text()
-    for part in ("head subject: single_label, 3 labels", "float32", "static_int8", "temperature", "rejects"):
+    for part in ("head subject: single_label, 3 labels", "float32", "static_int8", "few examples", "rejects"):
         assert part in text
 
 
@@ -185,11 +185,3 @@ def test_a_second_build_gives_the_same_hash(split, options_for, folder, tables, 
     wishes = [HeadWish("subject", folder), HeadWish("alive", tables / "alive.csv")]
     again = build_split(options_for(), wishes, tmp_path / "photos.bundle", reject=0.1)
     assert again.bundle.sha256 == split.bundle.sha256
-
-
-def test_a_page_about_a_split_bundle_is_refused_before_anything_is_measured(split):
-    from edgetransfer.errors import InputError
-    from edgetransfer.pipeline.page import PageOptions, gather
-
-    with pytest.raises(InputError, match="heads outside of the graph"):
-        gather(PageOptions(split.bundle.path))

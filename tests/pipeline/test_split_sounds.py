@@ -7,15 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgetransfer.data import load_dataset
 from edgetransfer.errors import BackboneError, DataError, RecipeError
+from edgetransfer.evaluate import evaluate_bundle
 from edgetransfer.models import backbones
 from edgetransfer.models.backbones import _yamnet
 from edgetransfer.pipeline.golden import synthetic_raws
+from edgetransfer.pipeline.options import Silent
 from edgetransfer.pipeline.recommend import RecommendOptions, recommend
 from edgetransfer.pipeline.recommend_candidates import Space
 from edgetransfer.pipeline.split import build_split, train_head
+from edgetransfer.pipeline.split_backbone import backbone_of
 from edgetransfer.pipeline.split_head import HeadWish
 from edgetransfer.pipeline.train import train
+from edgetransfer.runtime.heads import add_head, read_head, remove_head
 from edgetransfer.runtime.inputs import open_reader
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.backbone import BackboneChoice
@@ -97,6 +102,41 @@ def test_golden_sounds_are_one_window_each_and_verify_elsewhere(built):
 def test_a_head_is_trained_for_a_bundle_of_sounds_without_its_weights(built, options, sounds, tmp_path):
     report = train_head(built.bundle, HeadWish("again", sounds), tmp_path / "again.head", options)
     assert report.row.exported["test"].accuracy > 0.6
+
+
+def test_a_head_that_pools_by_attention_answers_on_the_device_as_it_was_measured(built, options, sounds, tmp_path):
+    asked = replace(options, pooling="attention", dropouts=(0.0,), weight_decays=(1e-3,))
+    report = train_head(built.bundle, HeadWish("attentive", sounds), tmp_path / "attentive.head", asked)
+    assert "pooled by attention" in report.as_text()
+    head = read_head(report.path)
+    assert head.pool is not None
+    assert head.training["pooling"]["taken"] == "attention"
+    add_head(built.bundle, head)
+    dataset = load_dataset(sounds, kind="audio")
+    again = evaluate_bundle(built.bundle, dataset, "test", head="attentive")
+    assert again.to_json() == report.row.exported["test"].to_json()
+    with Predictor.load(built.bundle, heads=[report.path]) as predictor:
+        windows = predictor.embed_windows(sounds / "tone" / "00.wav")
+        assert len(windows) > 1
+        scores = predictor.predict(sounds / "tone" / "00.wav").scores
+        pooled = head.pool.apply(windows)
+        assert scores == predictor.answers(pooled).scores != predictor.answers(windows.mean(axis=0)).scores
+    remove_head(built.bundle, "attentive")
+
+
+def test_windows_of_sounds_are_cached_and_those_that_are_not_there_are_nan(built, sounds, monkeypatch):
+    from edgetransfer.features import windows as windows_file
+
+    backbone = backbone_of(built.bundle)
+    samples = load_dataset(sounds, kind="audio").split("val")
+    first = backbone.windows(samples, Silent())
+    counts = [len(backbone.reader.prepare(backbone.reader.read(sample.source))) for sample in samples]
+    assert len(set(counts)) > 1
+    assert first.shape[1] == max(counts)
+    assert (~np.isnan(first[..., 0])).sum(axis=1).tolist() == counts
+    np.testing.assert_allclose(np.nanmean(first, axis=1), backbone.features(samples, Silent()), atol=1e-5)
+    monkeypatch.setattr(windows_file, "windows", None)  # computing anything would fail
+    np.testing.assert_array_equal(backbone.windows(samples, Silent()), first)
 
 
 def test_augmented_sounds_train_too(options, sounds, tmp_path):

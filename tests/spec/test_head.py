@@ -7,6 +7,7 @@ import pytest
 
 from edgetransfer.errors import BundleError
 from edgetransfer.spec import arrays
+from edgetransfer.spec.attention import AttentionPool
 from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.head import HEAD_SCHEMA, Head
 from edgetransfer.spec.task import Task
@@ -41,6 +42,9 @@ def test_a_rounded_head_survives_its_file_and_computes_the_same():
         ({"layers": ()}, "expected dense layers"),
         ({"layers": (Dense(np.ones((2, 2), np.float32), np.ones(2, np.float32), "relu"),)}, "the last one linear"),
         ({"layers": (Dense(np.ones((2, 2), np.float32), np.ones(3, np.float32)),)}, "do not fit each other"),
+        ({"task": Task("single_label", ("a", "b", "c"))}, "expected 3 outputs for its task, got 2"),
+        ({"task": Task("regression", ("a",))}, "expected 1 outputs for its task, got 2"),
+        ({"pool": AttentionPool(np.ones(4, np.float32))}, "an attention pool of 5 weights, got 4"),
         ({"layers": (Dense(np.full((2, 2), np.nan, np.float32), np.ones(2, np.float32)),)}, "finite numbers"),
     ],
 )
@@ -60,6 +64,26 @@ def test_a_head_of_a_newer_version_is_refused_with_the_way_out():
     about = kept["about"].tobytes().replace(b'"schema": 1', f'"schema": {HEAD_SCHEMA + 1}'.encode())
     with pytest.raises(BundleError, match="newer edgetransfer"):
         Head.from_bytes(arrays.pack(kept | {"about": np.frombuffer(about, np.uint8)}))
+
+
+def test_a_head_that_pools_by_attention_is_of_a_schema_that_older_versions_refuse_and_others_are_not():
+    pool = AttentionPool(np.random.default_rng(1).normal(size=5).astype(np.float32))
+    pooling, plain = head(pool=pool).rounded().to_bytes(), head().to_bytes()
+    schemas = [arrays.unpack(one, "x", 1 << 20)["about"].tobytes() for one in (pooling, plain)]
+    assert b'"schema": 2' in schemas[0]
+    assert b'"schema": 1' in schemas[1]
+    again = Head.from_bytes(pooling)
+    windows = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    assert (again.pooled(windows) == pool.apply(windows)).all()
+    assert Head.from_bytes(plain).pool is None
+    assert (Head.from_bytes(plain).pooled(windows) == windows.mean(axis=0, dtype=np.float32)).all()
+
+
+def test_what_training_showed_survives_the_file_and_heads_without_it_are_read():
+    kept = {"chosen": {"penalty": 0.1}, "rejects": {"test": None}}
+    assert Head.from_bytes(head(training=kept).to_bytes()).training == kept
+    assert Head.from_bytes(head().to_bytes()).training == {}
+    assert b"training" not in arrays.unpack(head().to_bytes(), "x", 1 << 20)["about"].tobytes()
 
 
 def test_arrays_that_declare_too_much_or_hold_objects_are_refused_unread():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgetransfer.cli.head_options import HeadSays
 from edgetransfer.errors import DataError
 from edgetransfer.spec.transfer_file import FIELDS, read_transfer_file
 
@@ -74,7 +75,30 @@ def test_every_problem_is_named_at_once_with_what_was_meant(tmp_path):
         "training.dropout: expected a list, got 0.2",
         "training.balance: expected true or false, got 1",
         "training.epochs: expected a whole number, got True",
-        "heads[0]: expected name and data, both text, got name",
+        "heads[0]: expected name and data, both text, and at most order and unit, got name",
+    ]
+
+
+def test_orders_and_units_are_those_of_the_options_whatever_characters_labels_have(tmp_path):
+    text = (
+        '[data]\npath = "x"\norder = ["a=1", "b, or c"]\n[[heads]]\nname = "lid"\ndata = "l.csv"\nunit = "kg"\n'
+        '[[heads]]\nname = "cap"\ndata = "c"\norder = ["low", "high"]\n'
+    )
+    values = read_transfer_file(written(tmp_path, text))
+    assert values["orders"] == ['"a=1","b, or c"', 'cap="low","high"']
+    assert values["units"] == ["lid=kg"]
+    says = HeadSays(tuple(values["orders"]), tuple(values["units"]), "mean", None)
+    found = says.wishes([("first", tmp_path), ("lid", tmp_path), ("cap", tmp_path)])
+    assert [(one.order, one.unit) for one in found] == [(("a=1", "b, or c"), ""), ((), "kg"), (("low", "high"), "")]
+
+
+def test_orders_that_are_no_lists_of_labels_are_named(tmp_path):
+    text = '[data]\norder = "low,high"\n[[heads]]\nname = "lid"\ndata = "l"\norder = [1]\n'
+    with pytest.raises(DataError) as caught:
+        read_transfer_file(written(tmp_path, text))
+    assert list(caught.value.problems) == [
+        "data.order: expected a list, got 'low,high'",
+        "heads[0]: order: expected text, got 1",
     ]
 
 

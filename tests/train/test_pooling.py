@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import DataError
+from edgetransfer.spec.attention import AttentionPool
 from edgetransfer.spec.dense import apply_head
-from edgetransfer.train.pooling import fit_pooling
+from edgetransfer.train.pooling import fit_pooling, pool_windows
 from edgetransfer.train.search import HeadOptions
 
 OPTIONS = HeadOptions(hidden=(0,), dropouts=(0.0,), weight_decays=(1e-4, 1e-3), epochs=40, label_smoothing=0.0)
@@ -61,6 +62,17 @@ def test_a_quantity_is_pooled_too():
     assert result.fit.task.unit == "cm"
     errors = [result.rows[name]["val_mean_absolute_error"] for name in ("mean", "attention")]
     assert errors[0] - errors[1] == pytest.approx(result.gain, rel=1e-4)
+
+
+def test_windows_that_are_not_there_are_left_out_of_the_mean_and_of_attention():
+    windows = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    short = windows.copy()
+    short[1, 1:] = np.nan
+    pool = AttentionPool(np.array([1, 0, 0, 0], np.float32))
+    np.testing.assert_array_equal(pool_windows(short, None)[1], windows[1, 0])
+    np.testing.assert_allclose(pool_windows(short, None)[0], windows[0].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(pool_windows(short, pool)[1], windows[1, 0], atol=1e-6)
+    np.testing.assert_array_equal(pool_windows(short, pool)[0], pool.apply(windows[0]))
 
 
 def test_features_without_windows_are_refused():

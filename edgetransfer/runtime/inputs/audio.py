@@ -84,6 +84,17 @@ class AudioStream:
         self._log_mel = log_mel or _log_mel(spec)
         self._begin()
 
+    @property
+    def window_samples(self) -> int:
+        """From the first to the last sample of a window."""
+        front_end = self._log_mel.front_end
+        return (self._spec.frames - 1) * front_end.hop_samples + front_end.frame_samples
+
+    @property
+    def hop_samples(self) -> int:
+        """From the start of a window to that of the next."""
+        return self._spec.hop_frames * self._log_mel.front_end.hop_samples
+
     def push(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the windows that `samples` complete: (windows, frames, bands, 1) uint8 log-mel, often none.
 
@@ -101,9 +112,7 @@ class AudioStream:
 
     def finish(self) -> NDArray[np.uint8]:
         """Return the last window, filled up with silence: (0 or 1, frames, bands, 1); what is pushed next is new."""
-        spec, front_end = self._spec, self._log_mel.front_end
-        whole = (spec.frames - 1) * front_end.hop_samples + front_end.frame_samples
-        hop = spec.hop_frames * front_end.hop_samples
+        whole, hop = self.window_samples, self.hop_samples
         needed = whole + -(-max(0, self._samples - whole) // hop) * hop
         silence = needed - self._samples if self._samples else 0
         found = self._windows(np.zeros(silence, np.float32))
