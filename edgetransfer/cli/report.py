@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgetransfer.cli import console, extras
-from edgetransfer.cli.build_options import FilePath, provider_option
+from edgetransfer.cli.build_options import FilePath, provider_option, read_heads
 from edgetransfer.cli.progress import progress
 from edgetransfer.errors import OutputError
 
@@ -24,13 +24,20 @@ PAGE_SUFFIXES = (".html", ".htm")
         "edgetransfer report waste.bundle --data photos/ --output waste.html",
         "edgetransfer report waste.bundle --data photos/ --float-run waste.run --device raspberry_pi_4",
         "edgetransfer report waste.bundle --profile pi.json --no-profile --json",
+        "edgetransfer report camera.bundle --data waste/ --head lid=lids.csv --strangers others/",
     )
 )
 @click.argument("bundle", type=FilePath)
 @click.option("--output", type=FilePath, metavar="FILE",
               help="The page; replaces a file of that name. [default: the bundle's name with .html]")  # fmt: skip
 @click.option("--data", type=FilePath, metavar="PATH",
-              help="A folder of photos or a CSV, as for build, to measure the bundle on.")  # fmt: skip
+              help="Labelled examples, as for build, to measure the bundle on; where heads are outside of the graph, "
+              "the first one.")  # fmt: skip
+@click.option("--head", "head_data", multiple=True, callback=read_heads, metavar="NAME=DATA",
+              help="Measure the head NAME outside of the graph on DATA; may be given several times.")  # fmt: skip
+@click.option("--strangers", type=FilePath, metavar="PATH",
+              help="Inputs of none of the labels, to see what is turned away: a folder of photos or sounds, a text "
+              "file with a sentence in each line.")  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N",
               help="Of splits that are made here; must be the build's.")  # fmt: skip
@@ -43,7 +50,9 @@ PAGE_SUFFIXES = (".html", ".htm")
               help="What 'edgetransfer profile --json' printed on a device; several times for more.")  # fmt: skip
 @click.option("--no-profile", is_flag=True, help="Do not measure on this machine.")
 @click.option("--worst", type=click.IntRange(0, 200), default=12, show_default=True, metavar="N",
-              help="Show so many mistakes; their photos are then inside the page.")  # fmt: skip
+              help="Show so many mistakes of each head; their photos or sentences are then inside.")  # fmt: skip
+@click.option("--learning-curve/--no-learning-curve", default=True, show_default=True,
+              help="Work out what more data would bring, for heads outside of the graph.")  # fmt: skip
 @provider_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads. [default: one a core]")
 @console.json_option
@@ -55,13 +64,14 @@ def report(
     """Write one page about a bundle: what it is, how right, how fast.
 
     The page is one file that needs no network: metrics beside the float model's, confusion matrix, calibration, worst
-    mistakes, size and latency, how to run it, a model card. What needs photos is there with --data only; else the
-    page says what is missing.
+    mistakes, size and latency, how to run it, a model card; of each head outside of the graph also what it turns away
+    and what more data would bring. What needs data is there with --data or --head only; else the page says what is
+    missing.
     """
     place = output or _beside(bundle)
     _refuse(place, bundle)
-    if chosen["data"] is not None:
-        extras.require("image")
+    if chosen["data"] is not None or chosen["head_data"]:
+        extras.require(_kind_of(bundle))
     if chosen["float_run"] is not None:
         extras.require("train")
     from edgetransfer.pipeline.page import PageOptions, gather, render
@@ -74,6 +84,13 @@ def report(
         content = render(figures)
         write_atomically(place, content)
     _emit(figures, place, len(content), as_json=as_json)
+
+
+def _kind_of(bundle: Path) -> str:
+    """Return the kind of input that `bundle` looks at, which is the name of the extra that reads it."""
+    from edgetransfer.spec.bundle import Bundle
+
+    return Bundle.load(bundle).manifest.preprocess.kind
 
 
 def _beside(bundle: Path) -> Path:
@@ -102,7 +119,7 @@ def _refuse(place: Path, bundle: Path) -> None:
 
 
 def _emit(figures: Figures, place: Path, size_bytes: int, *, as_json: bool) -> None:
-    from edgetransfer.pipeline.page_gaps import gaps
+    from edgetransfer.pipeline.page.gaps import gaps
 
     missing = gaps(figures)
     if as_json:

@@ -33,6 +33,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def split_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that ends in features, with the head `colour`; tests must not change it."""
+    path: Path = tiny.make_split_bundle(tmp_path_factory.mktemp("bundles") / "split.bundle").path
+    return path
+
+
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight reddish, greenish and bluish photos each, a folder a colour."""
     folder = tmp_path_factory.mktemp("data") / "photos"

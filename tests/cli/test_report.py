@@ -85,6 +85,41 @@ def test_with_photos_the_page_has_everything(call, document, own, mixed):
     assert "evaluating the bundle (test split)" in result.stderr
 
 
+def test_heads_outside_of_the_graph_are_measured_each_on_its_own_data(call, document, split_bundle, mixed, tmp_path):
+    output = tmp_path / "page.html"
+    for given in (("--data", mixed), ("--head", f"colour={mixed}")):
+        options = (*given, "--no-profile", "--no-learning-curve", "--worst", 1, "--json", "--output", output)
+        found = document(call("report", split_bundle, *options))
+        (head,) = found["heads"]
+        assert (head["name"], head["evaluation"]["report"]["samples"]) == ("colour", 25)
+        assert head["evaluation"]["mistakes"][0]["name"] == "test/blue/not.png"
+        assert head["curve"] is None
+    assert "Head colour" in output.read_text(encoding="utf-8")
+    result = call("report", split_bundle, "--no-profile", "--output", output)
+    assert "not in it: measurements of head colour: no photos were given for it" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--head", "color=photos"), "did you mean 'colour'"),
+        (("--data", "photos", "--strangers", "photos"), "no head that turns inputs away"),
+        (("--data", "photos", "--head", "colour=photos"), "got data twice for colour"),
+        (("--float-run", "some.run"), "leave it out"),
+    ],
+)
+def test_a_mistake_about_heads_is_one_line(options, message, call, split_bundle, tmp_path):
+    output = tmp_path / "page.html"
+    assert message in refused(call("report", split_bundle, "--no-profile", "-q", "--output", output, *options))
+    assert not output.exists()
+
+
+def test_a_head_without_data_is_a_wrong_option(call, split_bundle):
+    result = call("report", split_bundle, "--head", "colour")
+    assert result.exit_code == 2
+    assert "expected NAME=DATA" in result.stderr
+
+
 def test_two_runs_write_the_same_bytes(call, own, mixed, tmp_path):
     for name in ("one.html", "two.html"):
         options = ("--data", mixed, "--no-profile", "--device", "raspberry_pi_4")

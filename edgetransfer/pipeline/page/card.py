@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgetransfer.models.backbones import NOT_STATED
-from edgetransfer.pipeline.page_facts import percent
-from edgetransfer.pipeline.page_figures import Figures
-from edgetransfer.pipeline.page_gaps import gaps
-from edgetransfer.pipeline.page_html import Content, Html, bullets, element, link, section, table
+from edgetransfer.pipeline.page.facts import percent
+from edgetransfer.pipeline.page.figures import Figures
+from edgetransfer.pipeline.page.gaps import gaps
+from edgetransfer.pipeline.page.html import Content, Html, bullets, element, link, section, table
+from edgetransfer.pipeline.page.measured import Evaluation, HeadFigures, TaskEvaluation
+from edgetransfer.pipeline.page.words import Words, words
+from edgetransfer.spec.task import Task
 
 
 def card(figures: Figures) -> Html:
@@ -32,12 +35,32 @@ def card(figures: Figures) -> Html:
 
 def _use(figures: Figures) -> list[str]:
     manifest = figures.bundle.manifest
+    said = words(manifest)
     where = f"made for {manifest.device}" if manifest.device else "made for no particular device"
     return [
-        f"To say which one of its {len(manifest.task.labels)} labels a single photo shows, on a small device; {where}.",
-        "For photos like those that it learned from: the same kind of camera, light, distance and things.",
+        *(_questions(figures) if manifest.is_split else [_question(manifest.task, said)]),
+        f"To run on a small device; {where}.",
+        f"For {said.many} like those that it learned from: the same {said.drawn_from}.",
         "Nothing here shows that it is fit for decisions about people, or where a wrong answer can do harm.",
     ]
+
+
+def _questions(figures: Figures) -> list[str]:
+    said = words(figures.bundle.manifest)
+    if not figures.heads:
+        return [f"To give features of single {said.many}, from which heads can be trained."]
+    asked = [(one.head.name, _question(one.head.task, said)) for one in figures.heads]
+    return [f"Head {name}: {question[0].lower()}{question[1:]}" for name, question in asked]
+
+
+def _question(task: Task, said: Words) -> str:
+    labels = len(task.labels)
+    what = {
+        "multi_label": f"which of its {labels} labels a single {said.one} {said.verb}",
+        "ordinal": f"where on a scale of {labels} labels a single {said.one} stands",
+        "regression": f"a quantity, {task.labels[0]}, from a single {said.one}" if labels else "",
+    }.get(task.kind, f"which one of its {labels} labels a single {said.one} {said.verb}")
+    return f"To say {what}."
 
 
 def _licences(figures: Figures) -> Html:
@@ -54,50 +77,102 @@ def _licences(figures: Figures) -> Html:
 
 
 def _limits(figures: Figures) -> list[str]:
-    labels = figures.bundle.manifest.task.labels
-    found = [
-        f"It always gives one of its {len(labels)} labels, also for a photo that shows none of them or several.",
-        "A score says how sure the model is, not how often it is right; see the calibration.",
-    ]
-    evaluation = figures.evaluation
+    manifest = figures.bundle.manifest
+    said = words(manifest)
+    found = ["A score says how sure the model is, not how often it is right; see the calibration."]
+    if not manifest.is_split:
+        return [_always(manifest.task, said), *found, *_weakest(figures.evaluation, said, "It")]
+    for one in figures.heads:
+        who = f"Head {one.head.name}"
+        found.append(_turned_away(one, said) if one.head.outliers else f"{who}: {_always(one.head.task, said)}")
+        found += _weakest(one.evaluation, said, who)
+    return found
+
+
+def _always(task: Task, said: Words) -> str:
+    if task.kind != "single_label":
+        return f"It always answers, also a {said.one} that has nothing to do with what it was asked."
+    return (
+        f"It always gives one of its {len(task.labels)} labels, also for a {said.one} that {said.verb} none of them or "
+        "several."
+    )
+
+
+def _turned_away(one: HeadFigures, said: Words) -> str:
+    found = None if one.rejection is None else one.rejection.strangers
+    if found is None:
+        return f"Head {one.head.name} turns strange {said.many} away; how many of them it finds was not measured."
+    missed = found.samples - found.rejected
+    return (
+        f"Head {one.head.name} turns strange {said.many} away, but gave a label to {missed} of the {found.samples} "
+        "that it was tried on; others may be harder."
+    )
+
+
+def _weakest(evaluation: Evaluation | None, said: Words, who: str) -> list[str]:
+    """Return which label is missed most, and which could hardly be judged."""
     if evaluation is None:
-        return found
+        return []
+    found = []
     classes = [one for one in evaluation.report.classes if one.support]
     weakest = min(classes, key=lambda one: one.recall)
     if weakest.recall < 1:
-        photos = f"{round(weakest.recall * weakest.support)} of {weakest.support} photos"
-        found.append(f"It misses {weakest.label!r} most: {photos} are recognised ({percent(weakest.recall)}).")
+        recognised = f"{round(weakest.recall * weakest.support)} of {weakest.support} {said.many}"
+        found.append(f"{who} misses {weakest.label!r} most: {recognised} are recognised ({percent(weakest.recall)}).")
     if few := [one.label for one in evaluation.report.classes if one.support < 10]:
         names = ", ".join(map(repr, few[:10])) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-        found.append(f"Fewer than 10 photos were there to judge {names} by.")
+        found.append(f"Fewer than 10 {said.many} were there to judge {names} by.")
     return found
 
 
 def _evaluated(figures: Figures) -> list[str]:
-    manifest, evaluation = figures.bundle.manifest, figures.evaluation
-    recorded = [f"{percent(one.accuracy)} of {one.samples} {name} photos" for name, one in manifest.metrics.items()]
-    found = [f"At the build, as it is shipped: {', '.join(sorted(recorded))}."] if recorded else []
-    if evaluation is not None:
-        report = evaluation.report
-        data = "the data that it was built with" if evaluation.same_data else "other data than it was built with"
-        found += [
-            f"For this page: {report.samples} photos of the {report.split} split of {data}, as files, through all that "
-            f"a device does, with {evaluation.engine}.",
-            "Intervals of accuracy are 95 % Wilson score intervals; they tell of chance in drawing the photos only.",
-        ]
-        if report.split != "test":
-            found.append(f"The {report.split} split is not for judging: the model was trained, or chosen, on it.")
+    manifest = figures.bundle.manifest
+    said = words(manifest)
+    rows: list[tuple[str, Mapping[str, Mapping[str, float]], Evaluation | TaskEvaluation | None]]
+    if manifest.is_split:
+        rows = [(f" (head {one.head.name})", one.recorded, one.measured) for one in figures.heads]
+    else:
+        rows = [("", {split: one._asdict() for split, one in manifest.metrics.items()}, figures.evaluation)]
+    found = [line for who, recorded, evaluation in rows for line in _evaluated_by(who, recorded, evaluation, said)]
+    if any(evaluation is not None for _, _, evaluation in rows):
+        found.append(
+            "Intervals of accuracy are 95 % Wilson score intervals; they tell of chance in drawing samples only."
+        )
     if any(not one.source for one in figures.profiles):
         found.append("Latency was measured on the machine that made this page.")
     return found or ["Not at all, as far as the bundle knows."]
 
 
+def _evaluated_by(
+    who: str, recorded: Mapping[str, Mapping[str, float]], evaluation: Evaluation | TaskEvaluation | None, said: Words
+) -> list[str]:
+    known = [
+        f"{percent(one['accuracy'])} of {one['samples']:.0f} {name} {said.many}"
+        for name, one in recorded.items()
+        if {"accuracy", "samples"} <= set(one)
+    ]
+    found = [f"At the build{who}, as it is shipped: {', '.join(sorted(known))}."] if known else []
+    if evaluation is None:
+        return found
+    report = evaluation.report
+    data = "the data that it was built with" if evaluation.same_data else "other data than it was built with"
+    if evaluation.same_data is None:
+        data = "data of which it is not known whether it learned from them"
+    found.append(
+        f"For this page{who}: {report.samples} {said.many} of the {report.split} split of {data}, through all that a "
+        f"device does, with {evaluation.engine}."
+    )
+    if report.split != "test":
+        found.append(f"The {report.split} split is not for judging: the model was trained, or chosen, on it.")
+    return found
+
+
 def _unknown(figures: Figures) -> list[str]:
-    manifest = figures.bundle.manifest
+    manifest, said = figures.bundle.manifest, words(figures.bundle.manifest)
     found = [gap.what[0].upper() + gap.what[1:] + "." for gap in gaps(figures)]
     found += [
-        "How it does on photos from other cameras and places, or after what it looks at has changed.",
-        f"What it took over from the photos that its backbone was pretrained on ({manifest.backbone.pretrained_on}).",
+        f"How it does on {said.many} of another {said.drawn_from}, or after what they are about has changed.",
+        f"What it took over from what its backbone was pretrained on ({manifest.backbone.pretrained_on}).",
         "How much energy it takes.",
     ]
     if any(one.licence == NOT_STATED for one in manifest.licences) or manifest.backbone.licence == NOT_STATED:

@@ -1,4 +1,4 @@
-"""The page's pictures: charts as SVG that takes its colours from the page, and photographs as thumbnails.
+"""The page's charts, as SVG that takes its colours from the page.
 
 matplotlib draws with three colours that stand for the page's own; they are replaced by CSS names, so that one drawing
 is right on light and on dark ground. Text stays text, in the reader's font.
@@ -6,7 +6,6 @@ is right on light and on dark ground. Text stays text, in the reader's font.
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import warnings
@@ -19,13 +18,12 @@ import matplotlib.style
 import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from edgetransfer.pipeline.page_figures import ConfidenceBin, LatencyRow, Mistake
-from edgetransfer.pipeline.page_html import Html, element, replaced
-from edgetransfer.runtime.files import read_image
-from edgetransfer.runtime.image import prepare
-from edgetransfer.spec.preprocess import ImageInput
+from edgetransfer.pipeline.page.figures import LatencyRow
+from edgetransfer.pipeline.page.html import Html, element, replaced
+from edgetransfer.pipeline.page.measured import ConfidenceBin, Histogram
+from edgetransfer.spec.learning_curve import LearningCurve
 
 INK, ACCENT, MUTED = "#010203", "#040506", "#070809"  # no colours, but names: what no chart would use
 CSS_COLOURS = {INK: "currentColor", ACCENT: "var(--accent)", MUTED: "var(--muted)"}
@@ -33,12 +31,13 @@ WIDTH_IN = 4.6  # 331 units of the drawing, so that text keeps its size on a pho
 ROW_IN = 0.5
 LOGARITHMIC_FROM = 20.0  # from this ratio of slowest to fastest on, the fast ones would be slivers
 LONGEST_NAME = 52
-THUMB_PX = 192
-THUMB_QUALITY = 82
 
 
-def reliability_chart(bins: Sequence[ConfidenceBin], title: str) -> Html:
-    """Return how often answers were right against how sure they were, and below it how many there were."""
+def reliability_chart(bins: Sequence[ConfidenceBin], title: str, name: str = "reliability") -> Html:
+    """Return how often answers were right against how sure they were, and below it how many there were.
+
+    `name` must be another for each drawing of a page; so in all functions here.
+    """
     with _style():
         figure = Figure(figsize=(WIDTH_IN, 4.3))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -53,7 +52,7 @@ def reliability_chart(bins: Sequence[ConfidenceBin], title: str) -> Html:
         below.bar(middle, [one.samples for one in bins], width, color=ACCENT, alpha=0.35)
         below.set(xlabel="confidence, score of the answer", ylabel="answers")
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        return _svg(figure, "reliability", title)
+        return _svg(figure, name, title)
 
 
 def latency_chart(rows: Sequence[LatencyRow], title: str) -> Html:
@@ -72,11 +71,11 @@ def latency_chart(rows: Sequence[LatencyRow], title: str) -> Html:
                 0.012, number + 0.42, shown, transform=axes.get_yaxis_transform(), fontsize=9.5, va="center", color=INK
             )
         _scale(axes, [row.ms for row in rows])
-        axes.set(ylim=(-0.5, len(rows) - 0.25), yticks=(), xlabel="milliseconds an image")
+        axes.set(ylim=(-0.5, len(rows) - 0.25), yticks=(), xlabel="milliseconds an input")
         return _svg(figure, "latency", title)
 
 
-def confusion_chart(confusion: Sequence[Sequence[int]], title: str) -> Html:
+def confusion_chart(confusion: Sequence[Sequence[int]], title: str, name: str = "confusion") -> Html:
     """Return a map of a large confusion matrix: a cell is as strong as its share of its row."""
     with _style():
         counts = np.array(confusion, np.float64)
@@ -93,26 +92,47 @@ def confusion_chart(confusion: Sequence[Sequence[int]], title: str) -> Html:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_aspect("equal")
-        return _svg(figure, "confusion", title)
+        return _svg(figure, name, title)
 
 
-def thumbnail(mistake: Mistake) -> Html:
-    """Return the photo, at most `THUMB_PX` wide and high, as an image inside the page; EXIF data are left behind.
+def rejection_chart(histogram: Histogram, threshold: float, title: str, name: str) -> Html:
+    """Return how strange the data are, as bars, and the strangers, as a line over them; and the threshold."""
+    edges = np.array(histogram.edges)
+    known, strange = (np.array(counts, np.float64) for counts in (histogram.known, histogram.strangers))
+    with _style():
+        figure = Figure(figsize=(WIDTH_IN, 2.7))
+        axes = figure.subplots()
+        bars = axes.bar(edges[:-1], 100 * known / known.sum(), np.diff(edges), align="edge", color=ACCENT, alpha=0.35)
+        bars.set_label("these data")
+        if strange.sum():
+            axes.stairs(100 * strange / strange.sum(), edges, color=INK, linewidth=1.5, label="strangers")
+        axes.axvline(threshold, color=ACCENT, linewidth=1.8, linestyle=(0, (3, 2)), label="threshold", zorder=3)
+        axes.set(xlim=(edges[0], edges[-1]), xlabel="outlier score, higher is stranger", ylabel="share, %")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9, borderaxespad=0.2)
+        return _svg(figure, name, title)
 
-    Raises:
-        InputError: the photo cannot be read any more.
-    """
-    from PIL import Image
 
-    pixels = read_image(mistake.file)
-    scale = min(1.0, THUMB_PX / max(pixels.shape[:2]))
-    height, width = (max(1, round(size * scale)) for size in pixels.shape[:2])
-    content = io.BytesIO()
-    small = prepare(pixels, ImageInput(height, width, "squash"))
-    Image.fromarray(small).save(content, "JPEG", quality=THUMB_QUALITY)
-    data = base64.b64encode(content.getvalue()).decode()
-    said = f"{mistake.name}: {mistake.label}, taken for {mistake.answer}"
-    return element("img", src=f"data:image/jpeg;base64,{data}", alt=said, width=width, height=height)
+def learning_chart(curve: LearningCurve, title: str, name: str) -> Html:
+    """Return accuracy at growing numbers of examples, and the power law through it up to twice as many."""
+    examples = np.array([point.examples for point in curve.points])
+    right = 100 * np.array([point.accuracy for point in curve.points])
+    spread = np.abs(100 * np.array([(point.low, point.high) for point in curve.points]) - right[:, None]).T
+    law = np.geomspace(examples[0], 2 * examples[-1], 60).round(1)
+    expected = [100 * (1 - curve.floor - curve.factor * float(n) ** -curve.exponent) for n in law]
+    with _style():
+        figure = Figure(figsize=(WIDTH_IN, 2.7))
+        axes = figure.subplots()
+        axes.plot(law, expected, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.errorbar(examples, right, spread, fmt="o", markersize=5, color=INK, markerfacecolor=ACCENT, elinewidth=1)
+        axes.plot([2 * examples[-1]], expected[-1:], "o", markersize=6, color=ACCENT, markerfacecolor="none")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator([*examples[::2], 2 * int(examples[-1])]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+        axes.set(xlabel="training examples", ylabel="accuracy, %")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        return _svg(figure, name, title)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The part of a page about the data: how many photos, what was left out, which photos are there twice."""
+"""The part of a page about the data: how many, what was left out, what is there twice."""
 
 from __future__ import annotations
 
@@ -6,67 +6,93 @@ from collections.abc import Sequence
 
 from edgetransfer.data import DataReport
 from edgetransfer.data.report import SPLITS
-from edgetransfer.pipeline.page_figures import Evaluation, Figures
-from edgetransfer.pipeline.page_gaps import shown_gaps
-from edgetransfer.pipeline.page_html import Html, bullets, callout, element, folded, join, paragraph, section, table
+from edgetransfer.pipeline.page.figures import Figures
+from edgetransfer.pipeline.page.gaps import shown_gaps
+from edgetransfer.pipeline.page.html import Html, bullets, callout, element, folded, join, paragraph, section, table
+from edgetransfer.pipeline.page.measured import Evaluation, TaskEvaluation
+from edgetransfer.pipeline.page.words import words, words_of
 
 MOST_LINES = 50  # of each list of findings; the --json of the command has all
 
 
 def data(figures: Figures) -> Html:
-    """Return what is known of the photos."""
-    known = figures.bundle.manifest.data
+    """Return what is known of the data; what was given for heads outside of the graph is told of with each head."""
+    known, many = figures.bundle.manifest.data, words(figures.bundle.manifest).many
     counts = ", ".join(f"{known.counts[split]} {split}" for split in SPLITS if split in known.counts)
-    built = paragraph(f"Built with {counts or 'no'} photos. Fingerprint of photos, labels and splits: ",
-                      element("code", known.fingerprint[:12]), ".")  # fmt: skip
-    evaluation = figures.evaluation
-    if evaluation is None:
-        return section("data", "Data and their cleaning", built, shown_gaps(figures, "data"))
-    return section(
-        "data",
-        "Data and their cleaning",
-        built,
-        _sameness(evaluation),
-        _counts(evaluation.data),
-        _findings(evaluation.data),
+    prints = [element("code", fingerprint[:12]) for fingerprint in known.fingerprint.split("+")]
+    built = paragraph(
+        f"Built with {counts or 'no'} {many}{', counted for each head' if len(prints) > 1 else ''}. Fingerprint of "
+        f"{many}, labels and splits: ",
+        [join(", " if number else "", one) for number, one in enumerate(prints)],
+        ".",
     )
+    evaluation = figures.evaluation
+    parts = shown_gaps(figures, "data") if evaluation is None else data_parts(evaluation)
+    return section("data", "Data and their cleaning", built, parts)
 
 
-def _sameness(evaluation: Evaluation) -> Html:
+def data_parts(evaluation: Evaluation | TaskEvaluation) -> list[Html]:
+    """Return what was found in the data that were given."""
+    return [_sameness(evaluation), _counts(evaluation.data), _findings(evaluation.data)]
+
+
+def _sameness(evaluation: Evaluation | TaskEvaluation) -> Html:
+    many = words_of(evaluation.data.kind).many
+    if evaluation.same_data is None:
+        return callout(
+            "Perhaps other data than the head's.",
+            f"A head that was added does not keep what it learned from. Where splits are made anew, {many} that it "
+            "learned from may be among those it is measured on: give the data and the --seed that it was trained with.",
+        )
     if evaluation.same_data:
-        return paragraph("The figures below are of these very photos, with the same splits.")
+        return paragraph(f"The figures below are of these very {many}, with the same splits.")
     if evaluation.data.splits_made:
         return callout(
             "Other data than the build's.",
-            "The splits were made anew and are not those of the build: photos that the model learned from may be among "
-            "those it is measured on, and make it look better than it is. Give the build's photos and its --seed.",
+            f"The splits were made anew and are not those of the build: {many} that the model learned from may be "
+            "among those it is measured on, and make it look better than it is. Give the build's "
+            f"{many} and its --seed.",
         )
     return callout(
         "Other data than the build's.",
-        "The figures below are of photos that were not at the build, or of other splits of them.",
+        f"The figures below are of {many} that were not at the build, or of other splits of them.",
     )
 
 
 def _counts(report: DataReport) -> Html:
+    many = words_of(report.kind).many.capitalize()
     made = f"{', '.join(report.splits_made)} made by edgetransfer" if report.splits_made else "as given"
-    rows = [[label, *(str(report.counts[split].get(label, 0)) for split in SPLITS)] for label in report.labels]
-    rows.append(["all", *(str(sum(report.counts[split].values())) for split in SPLITS)])
-    shown = table(f"Photos that are used, by label and split (splits {made})", ["label", *SPLITS], rows)
-    return shown if len(rows) <= 30 else folded(f"Photos by label and split: {len(rows) - 1} labels", shown)
+    if report.task == "regression":
+        what, rows = "value", _spreads(report)
+    else:
+        what = "label"
+        rows = [[label, *(str(report.counts[split].get(label, 0)) for split in SPLITS)] for label in report.labels]
+    rows.append(["all", *(str(report.samples.get(split, 0)) for split in SPLITS)])
+    shown = table(f"{many} that are used, by {what} and split (splits {made})", [what, *SPLITS], rows)
+    return shown if len(rows) <= 30 else folded(f"{many} by {what} and split: {len(rows) - 1} labels", shown)
+
+
+def _spreads(report: DataReport) -> list[list[str]]:
+    found = [report.values.get(split) for split in SPLITS]
+    return [
+        [name, *("-" if one is None else f"{one[place]:g}" for one in found)]
+        for place, name in enumerate(("least", "median", "greatest"))
+    ]
 
 
 def _findings(report: DataReport) -> Html:
-    copies = [one for one in report.copies if one not in report.conflicts]
+    one, many = words_of(report.kind).one, words_of(report.kind).many
+    copies = [same for same in report.copies if same not in report.conflicts]
     lists = (
-        ("Left out", [f"{one.path}: {one.reason}" for one in report.left_out]),
-        ("Ignored, no photos", [f"{one.path}: {one.reason}" for one in report.ignored]),
+        ("Left out", [f"{found.path}: {found.reason}" for found in report.left_out]),
+        (f"Ignored, no {many}", [f"{found.path}: {found.reason}" for found in report.ignored]),
         (
-            "The same photo under different labels",
-            [f"{' = '.join(one.paths)} ({', '.join(one.labels)}): {one.action}" for one in report.conflicts],
+            f"The same {one} under different labels",
+            [f"{' = '.join(same.paths)} ({', '.join(same.labels)}): {same.action}" for same in report.conflicts],
         ),
-        ("Copies", [f"{' = '.join(one.paths)} ({one.kind}): {one.action}" for one in copies]),
+        ("Copies", [f"{' = '.join(same.paths)} ({same.kind}): {same.action}" for same in copies]),
         (
-            "Photos that are in two splits, so that results look better than they are",
+            f"{many.capitalize()} that are in two splits, so that results look better than they are",
             [
                 f"{leak.path} ({leak.split}) = {leak.other_path} ({leak.other_split}), {leak.kind}"
                 + (", dropped from training" if leak.dropped else "")
@@ -74,11 +100,11 @@ def _findings(report: DataReport) -> Html:
             ],
         ),
     )
-    found = [_folded_list(title, items) for title, items in lists if items]
+    lines = [_folded_list(title, items) for title, items in lists if items]
     notes = [paragraph(note) for note in report.notes]
-    if not found:
-        return join(paragraph("Nothing was left out: every photo could be read, and none is there twice."), notes)
-    return join(element("h3", "Cleaning"), found, notes)
+    if not lines:
+        return join(paragraph(f"Nothing was left out: every {one} could be read, and none is there twice."), notes)
+    return join(element("h3", "Cleaning"), lines, notes)
 
 
 def _folded_list(title: str, items: Sequence[str]) -> Html:

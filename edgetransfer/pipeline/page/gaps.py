@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from edgetransfer.pipeline.page_figures import Figures
-from edgetransfer.pipeline.page_html import Html, callout, code
+from edgetransfer.pipeline.page.figures import Figures
+from edgetransfer.pipeline.page.html import Html, callout, code
+from edgetransfer.pipeline.page.words import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class Gap:
 def gaps(figures: Figures) -> tuple[Gap, ...]:
     """Return what is missing, in the order of the page."""
     bundle = bundle_word(figures)
+    of_answers = _of_heads(figures, bundle) if figures.bundle.manifest.is_split else _of_graph(figures, bundle)
+    if any(one.source for one in figures.profiles):
+        return tuple(of_answers)
+    what = "latency on a device: no measurement from there was given"
+    then = f"edgetransfer report {bundle} --profile device.json"
+    command = f"edgetransfer profile {bundle} --json > device.json   # on the device\n{then}"
+    return (*of_answers, Gap(what, "speed", command))
+
+
+def _of_graph(figures: Figures, bundle: str) -> list[Gap]:
     run = shlex.quote(f"{figures.bundle.path.name.removesuffix('.bundle')}.run")
     found = []
     if figures.evaluation is None:
@@ -33,13 +44,24 @@ def gaps(figures: Figures) -> tuple[Gap, ...]:
     if figures.floats is None:
         what = "the float model's figures on the same photos: its run was not given"
         found.append(Gap(what, "metrics", f"edgetransfer report {bundle} --data photos/ --float-run {run}"))
-    if not any(one.source for one in figures.profiles):
-        what = "latency on a device: no measurement from there was given"
-        then = f"edgetransfer report {bundle} --profile device.json"
-        found.append(
-            Gap(what, "speed", f"edgetransfer profile {bundle} --json > device.json   # on the device\n{then}")
-        )
-    return tuple(found)
+    return found
+
+
+def _of_heads(figures: Figures, bundle: str) -> list[Gap]:
+    said = words(figures.bundle.manifest)
+    found = []
+    for number, one in enumerate(figures.heads):
+        name = one.head.name
+        given = f"--head {name}={said.data}" if number else f"--data {said.data}"
+        if one.measured is None:
+            what = f"measurements of head {name}: no {said.many} were given for it"
+            found.append(Gap(what, f"head-{name}", f"edgetransfer report {bundle} {given}"))
+        elif one.rejection is not None and one.rejection.strangers is None:
+            what = f"how many strangers head {name} finds: none were given"
+            found.append(
+                Gap(what, f"head-{name}", f"edgetransfer report {bundle} {given} --strangers {said.strangers}")
+            )
+    return found
 
 
 def shown_gaps(figures: Figures, section: str) -> list[Html]:

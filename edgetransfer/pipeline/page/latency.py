@@ -8,7 +8,7 @@ from pathlib import Path
 from edgetransfer.errors import BundleError, InputError
 from edgetransfer.estimate.latency import Prediction
 from edgetransfer.pipeline.forecast import forecast_bundle
-from edgetransfer.pipeline.page_figures import LatencyRow, Profiled
+from edgetransfer.pipeline.page.figures import LatencyRow, Profiled
 from edgetransfer.pipeline.placement import place_bundle
 from edgetransfer.spec import json_shape
 from edgetransfer.spec.bundle import Bundle

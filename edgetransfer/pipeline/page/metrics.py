@@ -1,14 +1,15 @@
-"""The parts of a page about being right: metrics, confusion, calibration, worst mistakes."""
+"""The parts of a page about being right: metrics, and which labels are taken for which."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from edgetransfer.pipeline.page_evaluation import confused_pairs
-from edgetransfer.pipeline.page_facts import percent
-from edgetransfer.pipeline.page_figures import ConfidenceBin, Figures
-from edgetransfer.pipeline.page_gaps import shown_gaps
-from edgetransfer.pipeline.page_html import (
+from edgetransfer.pipeline.page.charts import confusion_chart
+from edgetransfer.pipeline.page.evaluation import confused_pairs
+from edgetransfer.pipeline.page.facts import percent
+from edgetransfer.pipeline.page.figures import Agreement, Figures
+from edgetransfer.pipeline.page.gaps import shown_gaps
+from edgetransfer.pipeline.page.html import (
     Content,
     Html,
     boxed,
@@ -20,7 +21,8 @@ from edgetransfer.pipeline.page_html import (
     section,
     table,
 )
-from edgetransfer.pipeline.page_pictures import confusion_chart, reliability_chart, thumbnail
+from edgetransfer.pipeline.page.measured import Evaluation
+from edgetransfer.pipeline.page.words import words, words_of
 from edgetransfer.spec.report import EvalReport
 
 MOST_COUNTED_LABELS = 24  # a larger matrix of counts cannot be read; to MOST_MAPPED_LABELS it is drawn as a map
@@ -41,98 +43,57 @@ MEASURES: tuple[Measure, ...] = (
 
 
 def metrics(figures: Figures) -> Html:
-    """Return how right the shipped model is, and the float model beside it."""
+    """Return how right the shipped model is, and the float model beside it, of a head inside the graph."""
     evaluation = figures.evaluation
     parts: list[Html] = []
     if evaluation is not None:
-        other = None if figures.floats is None else figures.floats.report
-        parts += [_beside(evaluation.report, other, evaluation.engine), _by_class(evaluation.report)]
+        parts += metric_parts(evaluation, None if figures.floats is None else figures.floats.report)
     if figures.floats is not None and not figures.floats.same_data:
         parts.append(callout("Another run.", "The float model learned from other data than the bundle did."))
     return section("metrics", "Metrics", parts, _recorded(figures), shown_gaps(figures, "metrics"))
 
 
-def confusion(figures: Figures) -> Html | None:
-    """Return which labels are taken for which; None where no photos were given."""
-    if figures.evaluation is None:
-        return None
-    report = figures.evaluation.report
+def metric_parts(evaluation: Evaluation, floats: EvalReport | None = None) -> list[Html]:
+    """Return how right a head is, on the whole and by label."""
+    many = words_of(evaluation.data.kind).many
+    return [_beside(evaluation.report, floats, evaluation.engine, many), _by_class(evaluation.report, many)]
+
+
+def recorded_table(recorded: Mapping[str, Mapping[str, float]], many: str) -> Html:
+    """Return the figures of the build by split; `many` is what samples are called."""
+    names = list(dict.fromkeys(name for figures in recorded.values() for name in figures if name != "samples"))
+    rows = [
+        [split, *(_recorded_cell(name, figures.get(name)) for name in names), f"{figures.get('samples', 0):.0f}"]
+        for split, figures in sorted(recorded.items())
+    ]
+    head = ["split", *(name.replace("_", " ") for name in names), many]
+    return table("Recorded when it was built", head, rows)
+
+
+def _recorded_cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return percent(value) if name == "accuracy" else f"{value:.3f}"
+
+
+def confusion_parts(evaluation: Evaluation, name: str) -> list[Html]:
+    """Return which labels are taken for which; `name` tells a drawing from others of the page."""
+    report, many = evaluation.report, words_of(evaluation.data.kind).many
     labels = len(report.classes)
     if labels <= MOST_COUNTED_LABELS:
-        matrix: Content = _matrix(report)
+        shown: Html = matrix([one.label for one in report.classes], report.confusion)
     elif labels <= MOST_MAPPED_LABELS:
         title = f"Map of the confusion matrix of {labels} labels; the pairs below say the same in words"
-        caption = "Stronger is more of a row's photos. Labels are numbered from 0 in the order of the metrics by label."
-        matrix = element("figure", confusion_chart(report.confusion, title), element("figcaption", caption))
-    else:
-        matrix = paragraph(f"A matrix of {labels} labels cannot be read; these are the pairs that matter.")
-    return section("confusion", "Confusion", matrix, _pairs(report))
-
-
-def reliability(figures: Figures) -> Html | None:
-    """Return whether confidence can be believed; None where no photos were given."""
-    if figures.evaluation is None:
-        return None
-    report, bins = figures.evaluation.report, figures.evaluation.bins
-    error = f"{report.expected_calibration_error:.3f}"
-    title = f"Reliability diagram of {report.samples} answers, calibration error {error}; its values are in a table"
-    caption = (
-        "On the dashed line answers are right as often as they claim to be; below it they claim too much. Dots are at "
-        "a bin's mean confidence, lines are 95 % intervals; the lower part says how many answers each bin has."
-    )
-    rows = [
-        [f"{one.low:.2f} to {one.high:.2f}", str(one.samples), f"{one.confidence:.3f}", f"{one.accuracy:.3f}",
-         f"{one.accuracy_95[0]:.3f} to {one.accuracy_95[1]:.3f}"]
-        for one in bins
-    ]  # fmt: skip
-    head = ["confidence", "answers", "mean confidence", "right", "95 % interval"]
-    return section(
-        "reliability",
-        "Calibration of confidence",
-        paragraph(f"{_honesty(report, bins)} Expected calibration error {error}: so far they are apart, bin by bin."),
-        element("figure", reliability_chart(bins, title), element("figcaption", caption)),
-        folded("The values of the diagram", table("Confidence and accuracy by bin", head, rows)),
-    )
-
-
-def mistakes(figures: Figures) -> Html | None:
-    """Return the worst mistakes as pictures; None where no photos were given."""
-    evaluation = figures.evaluation
-    if evaluation is None:
-        return None
-    report = evaluation.report
-    wrong = report.samples - sum(row[i] for i, row in enumerate(report.confusion))
-    if not evaluation.mistakes:
-        said = f"{wrong} of {report.samples} answers are wrong; no pictures were asked for."
-        said = said if wrong else "None: every answer was right."
-        return section("mistakes", "Worst mistakes", paragraph(said))
-    tiles = [
-        element(
-            "figure",
-            thumbnail(one),
-            element(
-                "figcaption",
-                element("span", element("b", one.label), f" {percent(one.label_score)}"),
-                element("span", "taken for ", element("b", one.answer), f" {percent(one.answer_score)}"),
-                element("small", one.name),
-            ),
+        caption = (
+            f"Stronger is more of a row's {many}. Labels are numbered from 0 in the order of the metrics by label."
         )
-        for one in evaluation.mistakes
-    ]
-    said = (
-        f"{wrong} of {report.samples} answers are wrong. These {len(tiles)} were the surest of them: first the data's "
-        "label, then the answer, each with its score. The photos are inside this page."
-    )
-    return section("mistakes", "Worst mistakes", paragraph(said), element("div", tiles, class_="tiles"))
+        shown = element("figure", confusion_chart(report.confusion, title, name), element("figcaption", caption))
+    else:
+        shown = paragraph(f"A matrix of {labels} labels cannot be read; these are the pairs that matter.")
+    return [shown, _pairs(report, many)]
 
 
-def _honesty(report: EvalReport, bins: Sequence[ConfidenceBin]) -> str:
-    sure = sum(one.confidence * one.samples for one in bins) / report.samples
-    verdict = "surer than it should be" if sure > report.accuracy else "less sure than it could be"
-    return f"On the whole it is {verdict}: mean confidence {percent(sure)}, accuracy {percent(report.accuracy)}."
-
-
-def _beside(shipped: EvalReport, floats: EvalReport | None, engine: str) -> Html:
+def _beside(shipped: EvalReport, floats: EvalReport | None, engine: str, many: str) -> Html:
     head = ["measure", "shipped model", *([] if floats is None else ["float model", "shipped minus float"])]
     rows: list[list[Content]] = []
     for name, value, unit in MEASURES:
@@ -141,7 +102,7 @@ def _beside(shipped: EvalReport, floats: EvalReport | None, engine: str) -> Html
         if floats is not None:
             cells.append(_difference(value(shipped) - value(floats), unit))
         rows.append([name, *cells])
-    caption = f"On the {shipped.samples} photos of the {shipped.split} split; shipped: {engine}"
+    caption = f"On the {shipped.samples} {many} of the {shipped.split} split; shipped: {engine}"
     return table(caption, head, rows)
 
 
@@ -157,9 +118,9 @@ def _difference(value: float, unit: str) -> str:
     return f"{value * 100:+.1f} points" if unit == _SHARE else f"{value:+.3f}"
 
 
-def _by_class(report: EvalReport) -> Html:
+def _by_class(report: EvalReport, many: str) -> Html:
     rows = [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in report.classes]
-    shown = table("Shipped model, by label", ["label", "precision", "recall", "F1", "photos"], rows)
+    shown = table("Shipped model, by label", ["label", "precision", "recall", "F1", many], rows)
     return shown if len(rows) <= MANY_CLASSES else folded(f"By label: {len(rows)}", shown)
 
 
@@ -168,8 +129,8 @@ def _recorded(figures: Figures) -> list[Html]:
     manifest, agreement = figures.bundle.manifest, figures.agreement
     found = []
     if manifest.metrics:
-        rows = [[split, percent(one.accuracy), str(one.samples)] for split, one in sorted(manifest.metrics.items())]
-        found.append(table("Recorded in the bundle when it was built", ["split", "accuracy", "photos"], rows))
+        metrics = {split: one._asdict() for split, one in manifest.metrics.items()}
+        found.append(recorded_table(metrics, words(manifest).many))
     if manifest.budget is not None:
         budget = manifest.budget
         points = (budget.val_exported - budget.val_float) * 100
@@ -179,7 +140,7 @@ def _recorded(figures: Figures) -> list[Html]:
                 f"{percent(budget.val_float)}, {points:+.1f} points."
             )
         )
-    if agreement is not None:
+    if isinstance(agreement, Agreement):
         found.append(
             paragraph(
                 f"On the {agreement.samples} golden samples that the bundle carries, it gave the float model's answer "
@@ -189,8 +150,8 @@ def _recorded(figures: Figures) -> list[Html]:
     return found
 
 
-def _matrix(report: EvalReport) -> Html:
-    labels = [scores.label for scores in report.classes]
+def matrix(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> Html:
+    """Return confusion[true][answered] counts, in the order of `labels`, as a shaded table."""
     caption = "Rows: the data's label. Columns: the answer. Shaded by the share of the row."
     head = element("tr", element("th", "label \\ answer", scope="col"),
                    [element("th", element("span", label), scope="col") for label in labels])  # fmt: skip
@@ -200,7 +161,7 @@ def _matrix(report: EvalReport) -> Html:
             element("th", label, scope="row"),
             [_count(count, sum(row), right=i == j) for j, count in enumerate(row)],
         )
-        for i, (label, row) in enumerate(zip(labels, report.confusion, strict=True))
+        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
     ]
     shown = element(
         "table",
@@ -217,7 +178,7 @@ def _count(count: int, total: int, *, right: bool) -> Html:
     return element("td", str(count), class_=kind, style=f"--share:{count / max(total, 1):.3f}")
 
 
-def _pairs(report: EvalReport) -> Html:
+def _pairs(report: EvalReport, many: str) -> Html:
     pairs = confused_pairs(report)
     if not pairs:
         return paragraph("No label was taken for another.")
@@ -225,6 +186,4 @@ def _pairs(report: EvalReport) -> Html:
         [pair.label, pair.answer, str(pair.count), percent(pair.share)] for pair in pairs[:MOST_PAIRS]
     ]
     more = f", the first {MOST_PAIRS} of {len(pairs)}" if len(pairs) > MOST_PAIRS else ""
-    return table(
-        f"Most confused pairs{more}", ["label", "taken for", "photos", "of this label's photos"], rows, texts=2
-    )
+    return table(f"Most confused pairs{more}", ["label", "taken for", many, f"of this label's {many}"], rows, texts=2)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgetransfer.pipeline.page_facts import megabytes, milliseconds, model_bytes
-from edgetransfer.pipeline.page_figures import Figures, LatencyRow, Profiled
-from edgetransfer.pipeline.page_gaps import shown_gaps
-from edgetransfer.pipeline.page_html import Content, Html, element, facts, join, link, paragraph, section, table
-from edgetransfer.pipeline.page_pictures import latency_chart
+from edgetransfer.pipeline.page.charts import latency_chart
+from edgetransfer.pipeline.page.facts import megabytes, milliseconds, model_bytes
+from edgetransfer.pipeline.page.figures import Figures, LatencyRow, Profiled
+from edgetransfer.pipeline.page.gaps import shown_gaps
+from edgetransfer.pipeline.page.html import Content, Html, element, facts, join, link, paragraph, section, table
+from edgetransfer.pipeline.page.words import words
 from edgetransfer.runtime.predictor import ENGINE_OF_FORMAT
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.device import Device, Measurement
@@ -20,7 +21,7 @@ def speed(figures: Figures) -> Html:
         "speed",
         "Size and speed",
         _sizes(figures.bundle),
-        _latencies(figures.latencies),
+        _latencies(figures),
         _memory(figures.profiles),
         shown_gaps(figures, "speed"),
         [_device(device, figures.bundle) for device in figures.devices],
@@ -41,19 +42,31 @@ def _sizes(bundle: Bundle) -> Html:
     return join(shown, paragraph(arena))
 
 
-def _latencies(rows: Sequence[LatencyRow]) -> Html:
+def _latencies(figures: Figures) -> Html:
+    rows, one = figures.latencies, words(figures.bundle.manifest).one
     if not rows:
         return paragraph("No latency is known: none was measured, and there is no prediction.")
     title = f"Latency of {len(rows)} measurements or predictions with their ranges; all values in the table below"
     caption = "Filled dots are measured, hollow ones predicted; lines reach over the range that the table names."
-    head = ["device", "how", "where the figure is from", "one image", "range", "what the range is"]
+    head = ["device", "how", "where the figure is from", f"one {one}", "range", "what the range is"]
     cells: list[Sequence[Content]] = [
         [row.device, row.how, row.basis, milliseconds(row.ms), _range(row), row.interval] for row in rows
     ]
     return join(
         element("figure", latency_chart(rows, title), element("figcaption", caption)),
-        table("Time of one inference on prepared pixels; preparing a photo is not in it", head, cells, texts=3),
+        table(
+            f"Time of one inference on a prepared input; preparing a {one} is not in it{_whatever(figures)}",
+            head,
+            cells,
+            texts=3,
+        ),
     )
+
+
+def _whatever(figures: Figures) -> str:
+    manifest = figures.bundle.manifest
+    windows = "; a sound takes one for each of its windows" if manifest.preprocess.kind == "audio" else ""
+    return windows + ("; the same for any number of heads" if manifest.is_split else "")
 
 
 def _range(row: LatencyRow) -> str:
@@ -78,7 +91,7 @@ def _memory(profiles: Sequence[Profiled]) -> Html | None:
         ]
         for one in profiles
     ]
-    head = ["device", "where the figure is from", "engine", "to load", "first image", "memory above the start"]
+    head = ["device", "where the figure is from", "engine", "to load", "first input", "memory above the start"]
     return table("Start and memory", head, rows, texts=3)
 
 
@@ -93,7 +106,7 @@ def _device(device: Device, bundle: Bundle) -> Html:
         ("Threads", f"{device.threads} of {device.cores} cores are advised"),
     ]
     if device.max_latency_ms is not None:
-        pairs.append(("Target", f"{milliseconds(device.max_latency_ms)} for one image"))
+        pairs.append(("Target", f"{milliseconds(device.max_latency_ms)} for one input"))
     heading = element("h3", device.name)
     if not device.measurements:
         none = paragraph("Its device file names no public measurement.")

@@ -21,11 +21,12 @@ from PIL import Image
 from edgetransfer.errors import BundleError, DataError, DeviceError, InputError, IntegrityError, UnknownNameError
 from edgetransfer.evaluate import evaluate
 from edgetransfer.pipeline.page import PageOptions, gather, render
-from edgetransfer.pipeline.page_figures import FloatModel
-from edgetransfer.pipeline.page_metrics import confusion
+from edgetransfer.pipeline.page.figures import FloatModel
+from edgetransfer.pipeline.page.metrics import confusion_parts
 from edgetransfer.spec.manifest import BudgetInfo, LicenceInfo
+from edgetransfer.spec.task import Task
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("<script>alert(1)</script>", '"green" & co', "bl'ue $x^2$ \N{SNOWMAN} 赤")
 SECTIONS = ("about", "data", "metrics", "confusion", "reliability", "mistakes", "speed", "usage", "card")
 WITHOUT_END = {"meta", "img", "br", "link", "use", "path"}
@@ -175,6 +176,18 @@ def test_float_figures_of_the_manifest_are_used(tiny_bundle, tmp_path):
     assert "1 ops kept in floats" in text
 
 
+def test_a_temperature_inside_the_graph_has_a_diagram_before_and_one_after(tiny_bundle, data, content, tmp_path):
+    warm = Task("single_label", LABELS, temperature=2.0)
+    path = tiny_bundle.make_bundle(tmp_path / "t.bundle", labels=LABELS, task=warm).path
+    found = gather(PageOptions(path, data, measure=False))
+    before, after = found.evaluation.uncalibrated, found.evaluation.calibration
+    assert (before.temperature, after.temperature) == (1.0, 2.0)
+    assert before.confidence > after.confidence
+    assert after.error == pytest.approx(found.evaluation.report.expected_calibration_error)
+    assert len([one for one in Page(render(found)).all("svg") if "Reliability" in one["aria-label"]]) == 2
+    assert len([one for one in Page(content).all("svg") if "Reliability" in one["aria-label"]]) == 1
+
+
 def test_other_data_than_the_builds_are_told(content):
     assert "Other data than the build's." in Page(content).text
 
@@ -194,7 +207,7 @@ def test_many_labels_become_a_map_or_pairs_and_not_an_unreadable_matrix(labels, 
     scores[np.arange(len(true)), np.where(true == 3, 4, true)] += 0.9
     names = [f"label {number}" for number in range(labels)]
     report = evaluate(scores, true, names, split="test", artifact="x")
-    section = str(confusion(replace(figures, evaluation=replace(figures.evaluation, report=report))))
+    section = "".join(confusion_parts(replace(figures.evaluation, report=report), "confusion"))
     assert section.count('class="matrix"') == has_matrix
     assert section.count("<svg") == has_map
     assert re.search(r"label 3</th><td>label 4</td><td class=\"number\">4</td><td class=\"number\">100.0%", section)
@@ -212,7 +225,7 @@ def test_what_the_page_says_to_run_runs(content, bundle):
 
 
 def test_the_bins_are_those_of_the_calibration_error(figures):
-    report, bins = figures.evaluation.report, figures.evaluation.bins
+    report, bins = figures.evaluation.report, figures.evaluation.calibration.bins
     assert sum(one.samples for one in bins) == report.samples
     error = sum(one.samples * abs(one.confidence - one.accuracy) for one in bins) / report.samples
     assert error == pytest.approx(report.expected_calibration_error, abs=1e-12)

@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib", reason="charts need the extra 'train'")
 
 from edgetransfer.errors import InputError
 from edgetransfer.pipeline.page import PageOptions, gather, render
-from edgetransfer.pipeline.page_figures import LatencyRow
+from edgetransfer.pipeline.page.figures import LatencyRow
 from edgetransfer.profile import profile
 from edgetransfer.spec import json_shape
 
