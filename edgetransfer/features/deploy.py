@@ -138,7 +138,9 @@ def _carry_out(backbone: FloatBackbone, recipe: Recipe, measured: Calibration | 
 
 
 def _drawn(samples: Sequence[Sample]) -> list[Sample]:
-    return sorted(samples, key=lambda sample: sample.sha256)[:CALIBRATION_IMAGES]
+    """Return the first by content; what several heads learn from counts once."""
+    unique = {sample.sha256: sample for sample in samples}
+    return [unique[key] for key in sorted(unique)[:CALIBRATION_IMAGES]]
 
 
 def load_keras(choice: BackboneChoice) -> Any:

@@ -70,6 +70,14 @@ def test_the_order_and_names_of_the_images_do_not_matter(choice, samples):
     assert deploy(backbone, recipe, samples, SPEC) == deploy(backbone, recipe, samples[::-1], SPEC)
 
 
+def test_an_image_that_several_heads_learn_from_is_calibrated_with_once(choice, samples):
+    backbone = float_backbone(choice)
+    twice = [*samples, *reversed(samples)]
+    once = deploy(backbone, RECIPES["static_int8"], samples, SPEC)
+    assert deploying._drawn(twice) == deploying._drawn(samples)
+    assert deploy(backbone, RECIPES["static_int8"], twice, SPEC) == once
+
+
 def test_the_float_graph_takes_raw_pixels(choice):
     graph = Graph.read(float_graph(float_backbone(choice)))
     assert graph.dtype(graph.input) == "uint8"

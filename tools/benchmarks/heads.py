@@ -1,4 +1,4 @@
-"""Three heads on one backbone beside three bundles with their heads inside: bytes, latency, accuracy.
+"""Three heads on one backbone beside three bundles, of the same split form and with their heads inside.
 
     tools/bench heads --data SPLITS.csv [--backbone efficientnet_lite0] [--runs 200] [--json]
 
@@ -37,7 +37,7 @@ def main() -> None:
         print(json.dumps(report, indent=1))
         return
     for key, value in report.items():
-        print(f"{key:<34}{value}")
+        print(f"{key:<42}{value}")
 
 
 def questions(data: Path, folder: Path) -> dict[str, Path]:
@@ -73,19 +73,30 @@ def compared(asked: Any, folder: Path) -> dict[str, Any]:
     }
     wishes = [HeadWish(name, path) for name, path in tables.items()]
     together = build_split(options["what"], wishes, folder / "together.bundle")
-    alone = {name: build(one, folder / f"{name}.bundle") for name, one in options.items()}
+    alone = {
+        name: build_split(one, [HeadWish(name, tables[name])], folder / f"{name}.bundle")
+        for name, one in options.items()
+    }
+    inside = {name: build(one, folder / f"{name}_inside.bundle") for name, one in options.items()}
     fourth = train_head(together.bundle, HeadWish("fourth", tables["half"]), folder / "fourth.head", options["half"])
     rows = {row.trained.head.name: row for row in together.heads}
     accuracy = {}
-    for name, one in alone.items():
-        pair = (rows[name].exported["test"].accuracy, one.exported["test"].accuracy)
-        points = 100 * (pair[0] - pair[1])
-        accuracy[f"accuracy of {name}, one and three"] = f"{pair[0]:.2%} {pair[1]:.2%} ({points:+.2f} points)"
-    size_bytes = [total_bytes(together.bundle), sum(total_bytes(one.bundle) for one in alone.values())]
-    ms = latencies(together.bundle, [one.bundle for one in alone.values()], asked.runs)
+    for name in tables:
+        shared = rows[name].exported["test"].accuracy
+        for title, other in (
+            ("three bundles", alone[name].heads[0].exported["test"].accuracy),
+            ("head inside", inside[name].exported["test"].accuracy),
+        ):
+            points = 100 * (shared - other)
+            accuracy[f"accuracy of {name}, one and {title}"] = f"{shared:.2%} {other:.2%} ({points:+.2f} points)"
+    report: dict[str, Any] = {}
+    for title, three in (("three bundles", alone), ("heads inside", inside)):
+        size_bytes = [total_bytes(together.bundle), sum(total_bytes(one.bundle) for one in three.values())]
+        ms = latencies(together.bundle, [one.bundle for one in three.values()], asked.runs)
+        report[f"bytes, one and {title}"] = f"{size_bytes[0]:,} {size_bytes[1]:,} ({size_bytes[0] / size_bytes[1]:.3f})"
+        report[f"ms a frame, one and {title}"] = f"{ms[0]:.2f} {ms[1]:.2f} ({ms[0] / ms[1]:.3f})"
     return {
-        "bytes, one and three": f"{size_bytes[0]:,} {size_bytes[1]:,} ({size_bytes[0] / size_bytes[1]:.3f})",
-        "ms a frame, one and three": f"{ms[0]:.2f} {ms[1]:.2f} ({ms[0] / ms[1]:.3f})",
+        **report,
         **accuracy,
         "bytes of each head": ", ".join(f"{name} {row.size_bytes:,}" for name, row in rows.items()),
         "bytes sent for a fourth head": f"{fourth.row.size_bytes:,}",
