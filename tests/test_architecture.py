@@ -194,6 +194,11 @@ def test_the_contracts_are_kept(copy):
         ),
         ("runtime/decoders/other.py", "import edgetransfer.runtime.decoders.single_label", "Decoders do not know"),
         ("runtime/engines/other.py", "import edgetransfer.runtime.engines.litert", "Engines do not know each other"),
+        (
+            "transfer/sources/torch.py",
+            "import edgetransfer.transfer.sources.onnx",
+            "Formats of source models do not know each other",
+        ),
     ],
 )
 def test_a_forbidden_import_breaks_its_contract(file, line, contract, copy):

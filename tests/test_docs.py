@@ -280,7 +280,10 @@ def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos
 def with_a_small_backbone(arguments: list[str]) -> list[str]:
     if arguments[:2] == ["heads", "train"]:
         return [*arguments, "--epochs", "5"]
-    if arguments[0] not in ("build", "plan", "train", "recommend"):
+    if arguments[:2] in (["transfer", "finetune"], ["transfer", "fuse"]):
+        tuning = ["--tune-epochs", "2"] if arguments[1] == "finetune" else ["--alphas", "1"]
+        return [*arguments, "--backbone", "keras:my_model.keras", "--normalise", "1/128,127", "--epochs", "5", *tuning]
+    if arguments[0] not in ("build", "plan", "train", "recommend") or "keras:fused.keras" in arguments:
         return arguments
     kept = list(arguments)
     for option in ("--backbone", "--alpha", "--input-size", "--normalise"):

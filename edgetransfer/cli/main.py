@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("build", "Train a head and keep it in a run folder"),
         "export": ("build", "Write a trained run as a bundle"),
         "heads": ("heads", "List, train, add or remove heads of a bundle"),
+        "transfer": ("transfer", "Move what one model has learned into another"),
     },
     "Use and check, on the device too": {
         "run": ("run", "Say what is in images, sounds or sentences"),

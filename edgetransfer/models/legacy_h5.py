@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,38 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import BackboneError, WeightsError
 
+_MOST_RATIO = 200  # unpacked to packed; float weights are packed to no less than a tenth
+_BROKEN = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A parameter in a legacy `.h5` file.
+
+    Attributes:
+        layer: The layer as the file lists it; of a model inside of the model, that model.
+        name: What Keras called it, such as "stem/kernel:0".
+        place: Where it stands in the file.
+        shape: Its shape.
+        dtype: numpy's name of its dtype.
+    """
+
+    layer: str
+    name: str
+    place: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether Keras 1 or 2, or Keras 3 in their manner, wrote the HDF5 file at `path`; not so if it is damaged."""
+    try:
+        with h5py.File(path, "r") as file:
+            root = inside(file, "model_weights") if "model_weights" in file else file
+            return "layer_names" in root.attrs or "layer_names0" in root.attrs
+    except _BROKEN:
+        return False
+
 
 def read_layers(path: Path) -> list[tuple[str, list[NDArray[Any]]]]:
     """Return (name, weights) of every layer with weights in the legacy `.h5` file at `path`, in the file's order.
@@ -21,23 +55,34 @@ def read_layers(path: Path) -> list[tuple[str, list[NDArray[Any]]]]:
     Raises:
         WeightsError: not such a file, damaged, or it points at other files.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            root = _inside(file, "model_weights") if "model_weights" in file else file
-            if "layer_names" not in root.attrs and "layer_names0" not in root.attrs:
-                raise WeightsError(
-                    f"weights {path}: no weights of Keras layers in it; if Keras 3 saved it, its name must end in "
-                    ".weights.h5"
-                )
-            found = []
-            for name in _texts(root.attrs, "layer_names"):
-                group = _inside(root, name)
-                arrays = [np.asarray(_inside(group, weight)) for weight in _texts(group.attrs, "weight_names")]
-                if arrays:
-                    found.append((name, arrays))
-            return found
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as trouble:
-        raise WeightsError(f"weights {path}: not a whole .h5 file of Keras ({_first_line(trouble)})") from trouble
+    with _opened(path) as file:
+        layers = [(name, [np.asarray(weight) for _, weight in weights]) for name, weights in _weights(file, path)]
+    return layers
+
+
+def list_weights(path: Path) -> list[Stored]:
+    """Return what the legacy `.h5` file at `path` has, in its order, without reading the numbers.
+
+    Raises:
+        WeightsError: as `read_layers`, or a parameter says it has more numbers than the file.
+    """
+    found = []
+    with _opened(path) as file:
+        for layer, weights in _weights(file, path):
+            for name, weight in weights:
+                check_dataset(weight, name)
+                found.append(Stored(layer, name, str(weight.name), tuple(weight.shape), weight.dtype.name))
+    return found
+
+
+def read_weight(path: Path, place: str) -> NDArray[Any]:
+    """Return the numbers of the parameter at `place` in the `.h5` file at `path`.
+
+    Raises:
+        WeightsError: it is not there any more, or damaged.
+    """
+    with _opened(path) as file:
+        return np.asarray(inside(file, place.strip("/")))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -98,8 +143,12 @@ def _depthwise(config: Any) -> Iterator[dict[str, Any]]:
             yield from _depthwise(value)
 
 
-def _inside(group: Any, name: str) -> Any:
-    """Return what `group` has at `name`, but nothing that lies in another file."""
+def inside(group: Any, name: str) -> Any:
+    """Return what `group` has at `name`, but nothing that lies in another file.
+
+    Raises:
+        ValueError: it is missing, a link, or lies in another file.
+    """
     for part in name.split("/"):
         link = group.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -108,6 +157,40 @@ def _inside(group: Any, name: str) -> Any:
     if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
         raise ValueError(f"{name!r} lies in another file")
     return group
+
+
+def check_dataset(dataset: Any, name: str) -> None:
+    """Refuse a dataset that would become far more numbers than the file has bytes for.
+
+    Raises:
+        ValueError: says how many.
+    """
+    kept, size_bytes = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+    if size_bytes > kept * _MOST_RATIO:
+        raise ValueError(f"{name!r} says it has {size_bytes:,} bytes, of which the file keeps {kept:,}; refused")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _BROKEN as trouble:
+        raise WeightsError(f"weights {path}: not a whole .h5 file of Keras ({_first_line(trouble)})") from trouble
+
+
+def _weights(file: Any, path: Path) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """Yield the name of each layer with weights, and name and dataset of each weight."""
+    root = inside(file, "model_weights") if "model_weights" in file else file
+    if "layer_names" not in root.attrs and "layer_names0" not in root.attrs:
+        raise WeightsError(
+            f"weights {path}: no weights of Keras layers in it; if Keras 3 saved it, its name must end in .weights.h5"
+        )
+    for name in _texts(root.attrs, "layer_names"):
+        group = inside(root, name)
+        weights = [(weight, inside(group, weight)) for weight in _texts(group.attrs, "weight_names")]
+        if weights:
+            yield name, weights
 
 
 def _texts(attrs: Any, name: str) -> list[str]:

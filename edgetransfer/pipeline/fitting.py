@@ -16,6 +16,7 @@ from edgetransfer.data import Dataset, targets_of
 from edgetransfer.features.extract import View, extract
 from edgetransfer.pipeline.options import Watcher
 from edgetransfer.spec.preprocess import FITS, Fit, ImageInput
+from edgetransfer.train.left_out import left_out_scores
 
 MOST_IMAGES = 600  # the three ways differ by points where they differ, not by tenths
 _PENALTIES = (0.03, 0.1, 0.3, 1.0)  # of the quick head, relative to the features' mean square
@@ -87,19 +88,3 @@ def _rightness(scores: NDArray[np.float64], targets: NDArray[np.float64], task: 
     else:
         found = 1 - ((scores - targets) ** 2).sum(axis=1) / max(float(targets.var()), 1e-12)
     return found
-
-
-def left_out_scores(gram: NDArray[np.float64], targets: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
-    """Return what ridge regression on all other rows says of each row, (n, k), without n regressions.
-
-    Args:
-        gram: (n, n) inner products of the rows.
-        targets: (n, k).
-        ridge: The penalty.
-
-    Source: y_i - f_i = a_i / (G^-1)_ii with a = G^-1 y and G = gram + ridge I (Rasmussen and Williams 2006, equation
-    5.12).
-    """
-    inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
-    scores: NDArray[np.float64] = targets - (inverse @ targets) / np.diag(inverse)[:, None]
-    return scores

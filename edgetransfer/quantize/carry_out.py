@@ -27,7 +27,7 @@ WEIGHT_IMAGES = 32
 LEAST_COSINE = 0.8
 """Mean cosine of features to the float model's below which a recipe is refused: a head would learn from another net."""
 _SLOW_IMAGES = 8  # of these where activations are int16: LiteRT has reference kernels only, 35 times as slow
-_FEATURE_ROOM = 1.5
+FEATURE_ROOM = 1.5
 """How much wider than measured the features' range is: from 1.0 their relative squared error fell from 0.0077 to 0.0064
 (EfficientNet-Lite0, TrashNet); between 1.5 and 3 it hardly moves. Other ranges are best as they were measured."""
 _INT16_ROOM = 4.0
@@ -161,7 +161,7 @@ def _fitted(graph: Graph, numbers: Sequence[Numbers], normalisation: Normalisati
     ops = list(zip(graph.ops(), numbers, strict=True))
     for index in {output for op, _ in ops for output in op.outputs}:
         touching = {one.activations for op, one in ops if index in (*op.inputs, *op.outputs)}
-        wider = _INT16_ROOM if touching == {"int16"} else _FEATURE_ROOM if index == graph.output else 1.0
+        wider = _INT16_ROOM if touching == {"int16"} else FEATURE_ROOM if index == graph.output else 1.0
         if graph.name(index) in ranges:
             low, high = ranges[graph.name(index)]
             found[graph.name(index)] = (low * wider, high * wider)

@@ -20,7 +20,7 @@ from edgetransfer.errors import ExportError
 from edgetransfer.spec.tensor import Quantization
 
 _CODES = {name: code for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_OP_NAMES = {code: name for name, code in _CODES.items()}
+OP_NAMES = {code: name for name, code in _CODES.items()}
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -31,7 +31,7 @@ _TYPES = {
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
 }
-_TYPE_NAMES = {code: name for name, code in _TYPES.items()}
+TYPE_NAMES = {code: name for name, code in _TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Graph:
 
     def dtype(self, index: int) -> str:
         """Return the name of the tensor's type; a type that this file does not know is given as its number."""
-        return _TYPE_NAMES.get(self.tensor(index).type, str(self.tensor(index).type))
+        return TYPE_NAMES.get(self.tensor(index).type, str(self.tensor(index).type))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Return the tensor's shape."""
@@ -120,7 +120,7 @@ class Graph:
         if data is None or len(data) == 0:
             return None
         if self.dtype(index) == "int4":
-            return _unpacked(np.frombuffer(bytes(data), np.int8), self.shape(index))
+            return unpacked(np.frombuffer(bytes(data), np.int8), self.shape(index))
         return np.frombuffer(bytes(data), self.dtype(index)).reshape(self.shape(index))
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Graph:
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         if builtin == schema.BuiltinOperator.CUSTOM:
             return str(code.customCode.decode())
-        return str(_OP_NAMES[builtin])
+        return str(OP_NAMES[builtin])
 
     def _opcode(self, name: str, version: int) -> int:
         wanted = _CODES[name]
@@ -212,7 +212,7 @@ class Graph:
         return len(self.model.operatorCodes) - 1
 
 
-def _unpacked(pairs: NDArray[np.int8], shape: tuple[int, ...]) -> NDArray[np.int8]:
+def unpacked(pairs: NDArray[np.int8], shape: tuple[int, ...]) -> NDArray[np.int8]:
     """Return the numbers of 4 bits in `pairs`, the first of each in the lower half."""
     halves = np.stack([pairs << 4, pairs], axis=1).reshape(-1) >> 4  # shifts keep the sign
     return halves[: math.prod(shape)].reshape(shape)

@@ -33,7 +33,7 @@ def every_command() -> list[tuple[str, ...]]:
 def test_the_commands_of_the_pipeline_are_all_there():
     assert set(TABLE) == {
         *("demo", "build", "plan", "train", "export", "verify", "evaluate", "parity", "profile", "run", "inspect"),
-        *("recommend", "report", "devices", "backbones", "recipes", "weights", "doctor", "heads"),
+        *("recommend", "report", "devices", "backbones", "recipes", "weights", "doctor", "heads", "transfer"),
     }
 
 
@@ -105,7 +105,8 @@ def test_examples_speak_of_devices_and_backbones_that_there_are(path, call):
     named = dict(pairwise(words))
     device = named.get("--device", "./a_file.toml")
     assert device in device_names() or re.fullmatch(r"\./\w+\.toml", device)
-    assert named.get("--backbone", backbones.names()[0]) in backbones.names()
+    backbone = named.get("--backbone", backbones.names()[0])
+    assert backbone in backbones.names() or backbone.startswith(backbones.OWN)
 
 
 def test_debug_lets_the_exception_through(process):

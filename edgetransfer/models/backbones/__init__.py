@@ -18,6 +18,7 @@ import numpy as np
 from edgetransfer import registry
 from edgetransfer.errors import BackboneError, UnknownNameError, WeightsError
 from edgetransfer.models import weights
+from edgetransfer.models.backbone_file import read_facts
 from edgetransfer.spec.backbone import BackboneChoice, BackboneSpec, WeightFile
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -193,7 +194,7 @@ def load(choice: BackboneChoice, *, progress: weights.Progress | None = None) ->
     """
     if choice.name.startswith(OWN):
         own = _open_own(choice)
-        return _backbone(_resolved_own(own), own.model, published=False)
+        return _backbone(_resolved_own(own), own.model, stated=True)
     resolved = resolve(choice)
     plugin = _plugin(choice.name)
     if choice.weights is not None:
@@ -204,7 +205,7 @@ def load(choice: BackboneChoice, *, progress: weights.Progress | None = None) ->
         file = plugin.weight_file(resolved.alpha, resolved.height_px)
         path = weights.locate(choice.name, file, progress=progress)
     model = plugin.load(path, resolved.alpha, resolved.height_px, resolved.width_px)
-    return _backbone(resolved, model, published=choice.weights is None)
+    return _backbone(resolved, model, stated=choice.weights is None)
 
 
 def weights_fingerprint(model: Any) -> str:
@@ -223,9 +224,10 @@ def weights_fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _backbone(resolved: Resolved, model: Any, *, published: bool) -> Backbone:
+def _backbone(resolved: Resolved, model: Any, *, stated: bool) -> Backbone:
+    """Return the loaded backbone; where the weights are not `stated` ones, nothing is said of their licence."""
     spec = resolved.spec
-    if not published:
+    if not stated:
         spec = replace(spec, licence=NOT_STATED, licence_url="", pretrained_on=NOT_STATED)
     return Backbone(
         name=spec.name,
@@ -265,16 +267,20 @@ def _open_own(choice: BackboneChoice) -> UserModel:
         raise BackboneError(f"backbone {choice.name!r}: --alpha and --weights are for registered backbones only")
     from edgetransfer.models.backbones._keras_file import open_model
 
-    return open_model(path, choice.input_px, choice.normalisation)
+    facts = read_facts(path)
+    if facts is not None and choice.normalisation not in (None, facts.normalisation):
+        raise BackboneError(f"backbone {choice.name!r}: it knows its normalisation; leave --normalise out")
+    return open_model(path, choice.input_px, choice.normalisation if facts is None else facts.normalisation)
 
 
 def _resolved_own(own: UserModel) -> Resolved:
     from edgetransfer.models.backbones._graph import multiply_adds
 
     height, width = (int(size) for size in own.model.input.shape[1:3])
+    facts = read_facts(own.path)
     spec = BackboneSpec(
         name=OWN + own.path.name,
-        summary="a user's model",
+        summary="a user's model" if facts is None else f"made from {facts.name}",
         input_px=height,
         minimum_px=min(height, width),
         sizes_px=(height,),
@@ -283,9 +289,9 @@ def _resolved_own(own: UserModel) -> Resolved:
         feature_size=int(own.model.output.shape[-1]),
         parameters=int(own.model.count_params()),
         macs=multiply_adds(own.model),
-        licence=NOT_STATED,
-        licence_url="",
-        pretrained_on=NOT_STATED,
+        licence=NOT_STATED if facts is None else facts.licence,
+        licence_url="" if facts is None else facts.licence_url,
+        pretrained_on=NOT_STATED if facts is None else facts.pretrained_on,
         source=OWN + own.path.name,
     )
     return Resolved(spec, 1.0, height, width)

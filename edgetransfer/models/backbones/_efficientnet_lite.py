@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import WeightsError
-from edgetransfer.models.backbones._torch_file import read_tensors
 from edgetransfer.models.backbones._weight_file import load_into
+from edgetransfer.models.torch_file import read_tensors
 from edgetransfer.spec.preprocess import Normalisation
 
 NORMALISATION = Normalisation(scale=1 / 128, zero_point=127)

@@ -1,0 +1,214 @@
+"""Fuses a backbone with what it was tuned to: how far to go is chosen on the validation split, deployed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetransfer.data import DataReport, Dataset
+from edgetransfer.errors import BackboneError
+from edgetransfer.models import backbones
+from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
+from edgetransfer.pipeline.deployed import check_images, deployed_backbone
+from edgetransfer.pipeline.finetune import check_output, facts_of, tuned_options
+from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
+from edgetransfer.pipeline.train import read_data, resolve_plan
+from edgetransfer.spec.backbone import BackboneChoice
+from edgetransfer.spec.report import EvalReport
+from edgetransfer.spec.text_table import aligned
+from edgetransfer.transfer.fusion import Weights, averaged, check_alike, interpolated, re_estimate, weights_of
+from edgetransfer.transfer.view_batches import ViewBatches
+
+ALPHAS = (0.25, 0.5, 0.75, 1.0)
+"""How far from the source (0) to the tuned model (1) is tried."""
+RE_ESTIMATED_ON = 512
+"""Training images that batch norm statistics are estimated from again."""
+BatchNorm = Literal["keep", "re_estimate", "auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class FuseRow:
+    """One model on the line: how far it is, whether its statistics were estimated again, how right it is deployed."""
+
+    alpha: float
+    re_estimated: bool
+    reports: Mapping[str, EvalReport]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: accuracy on validation, then honesty of the scores there."""
+        return (self.reports["val"].accuracy, -self.reports["val"].log_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class FuseReport:
+    """What fusing gave: every model that was tried, and the one that the validation split chose."""
+
+    output: Path
+    source: str
+    tuned: tuple[str, ...]
+    recipe: str
+    data: DataReport
+    rows: tuple[FuseRow, ...]
+    chosen: FuseRow
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "backbone": str(self.output),
+            "source": self.source,
+            "tuned": list(self.tuned),
+            "recipe": self.recipe,
+            "data": self.data.to_json(),
+            "alpha": self.chosen.alpha,
+            "batch_norm_re_estimated": self.chosen.re_estimated,
+            "tried": [
+                {
+                    "alpha": row.alpha,
+                    "batch_norm_re_estimated": row.re_estimated,
+                    **{split: one.to_json() for split, one in row.reports.items()},
+                }
+                for row in self.rows
+            ],
+        }
+
+    def as_text(self) -> str:
+        """Return the report for people; of the test split only what was chosen is told."""
+        rows = [["alpha", "batch norm", "validation", ""]]
+        for row in self.rows:
+            mark = "chosen" if row is self.chosen else ""
+            norm = "estimated again" if row.re_estimated else "kept"
+            rows.append([f"{row.alpha:g}", norm, f"{row.reports['val'].accuracy:.1%}", mark])
+        lines = [f"{self.source} (0) to {' + '.join(self.tuned)} (1), {self.recipe}", *aligned(rows, left=2)]
+        test = self.chosen.reports.get("test")
+        if test is not None:
+            low, high = test.accuracy_95
+            lines.append(f"test: {test.accuracy:.1%} ({low:.1%} to {high:.1%}, {test.samples} images)")
+        lines += ["", f"next:  edgetransfer build DATA --backbone keras:{self.output} --output NAME.bundle"]
+        return "\n".join(lines)
+
+
+def fuse(
+    options: BuildOptions,
+    tuned: Sequence[Path],
+    output: Path,
+    *,
+    alphas: Sequence[float] = ALPHAS,
+    batch_norm: BatchNorm = "auto",
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> FuseReport:
+    """Write the model between the backbone of `options` and the mean of the `tuned` ones that does best on validation.
+
+    Each candidate is deployed as the recipe says, and gets a head of its own on what the deployed graph computes.
+
+    Args:
+        options: The source backbone, data, recipe, device.
+        tuned: `.keras` files that `finetune` or `distill` wrote from that backbone; of several the mean is taken.
+        output: NAME.keras.
+        alphas: From 0, the source, to 1, the tuned mean; beyond 1 goes further than tuning did.
+        batch_norm: Keep the interpolated statistics, estimate them again on training images, or let validation choose.
+        force: Replace what is there.
+        watcher: Is told the stages.
+
+    Raises:
+        EdgetransferError: models of different architectures, bad data, an output that exists.
+    """
+    watcher = watcher or Silent()
+    check_output(output, force=force)
+    check_images(options)
+    if not tuned or not alphas:
+        raise BackboneError("fuse: expected at least one tuned model and one alpha, got none")
+    watcher.stage("reading the data")
+    dataset = read_data(options, options.data, watcher)
+    check_images(options, dataset)
+    line = _Line(options, tuned)
+    with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
+        work = _Work(line, options, dataset, Path(folder), watcher)
+        rows = [work.source()]
+        rows += [work.row(alpha, re_estimated=batch_norm == "re_estimate") for alpha in alphas]
+        best = max(rows, key=lambda row: row.rank)
+        if batch_norm == "auto" and best.alpha:
+            rows.append(work.row(best.alpha, re_estimated=True))
+        best = max(rows, key=lambda row: row.rank)
+        work.set_to(best.alpha, re_estimated=best.re_estimated)
+    write_backbone(output, line.model, line.facts(best.alpha, re_estimated=best.re_estimated, data=dataset.fingerprint))
+    names = tuple(path.name for path in tuned)
+    return FuseReport(output, line.name, names, work.recipe, dataset.report, tuple(rows), best)
+
+
+class _Line:
+    """The models from the source to the tuned mean; `model` is one of them at a time."""
+
+    def __init__(self, options: BuildOptions, tuned: Sequence[Path]) -> None:
+        source = backbones.load(options.backbone)
+        choices = [BackboneChoice(f"{backbones.OWN}{path}") for path in tuned]
+        others = [backbones.load(choice) for choice in choices]
+        names = [source.name, *(str(path) for path in tuned)]
+        check_alike([source.model, *(other.model for other in others)], names)
+        for other, name in zip(others, names[1:], strict=True):
+            if other.normalisation != source.normalisation:
+                raise BackboneError(f"{name}: expects other pixels than {source.name}; fuse models of one kind")
+        self.model, self.name, self.normalisation = source.model, source.name, source.normalisation
+        self._facts = facts_of(source, options.backbone)
+        self._tuned = [path.name for path in tuned]
+        self._ends: tuple[Weights, Weights] = (
+            weights_of(source.model),
+            averaged([weights_of(other.model) for other in others]),
+        )
+
+    def set_to(self, alpha: float) -> None:
+        """Give `model` the weights at `alpha`."""
+        for weight, value in zip(self.model.weights, interpolated(*self._ends, alpha), strict=True):
+            weight.assign(value)
+
+    def facts(self, alpha: float, *, re_estimated: bool, data: str) -> BackboneFacts:
+        """Return what is known of the model at `alpha`."""
+        return self._facts.then(
+            "fuse", tuned=", ".join(self._tuned), alpha=alpha, batch_norm_re_estimated=re_estimated, data=data
+        )
+
+
+class _Work:
+    """Judges models on the line, each deployed."""
+
+    def __init__(self, line: _Line, options: BuildOptions, dataset: Dataset, folder: Path, watcher: Watcher) -> None:
+        self._line, self._options, self._dataset = line, options, dataset
+        self._folder, self._watcher = folder, watcher
+        self._as_it_came = deployed_backbone(options, dataset, "alpha 0", watcher)
+        self.recipe = resolve_plan(options).recipe.name
+
+    def source(self) -> FuseRow:
+        return FuseRow(0.0, False, self._as_it_came.reports)
+
+    def row(self, alpha: float, *, re_estimated: bool) -> FuseRow:
+        self.set_to(alpha, re_estimated=re_estimated)
+        path = self._folder / "candidate.keras"
+        write_backbone(path, self._line.model, self._line.facts(alpha, re_estimated=re_estimated, data=""))
+        options = tuned_options(self._options, path)
+        spec = self._as_it_came.spec
+        found = deployed_backbone(options, self._dataset, f"alpha {alpha:g}", self._watcher, spec=spec)
+        return FuseRow(alpha, re_estimated, found.reports)
+
+    def set_to(self, alpha: float, *, re_estimated: bool) -> None:
+        self._line.set_to(alpha)
+        if re_estimated:
+            re_estimate(self._line.model, self._batches())
+
+    def _batches(self) -> Iterator[NDArray[np.float32]]:
+        some = sorted(self._dataset.split("train"), key=lambda sample: sample.sha256)[:RE_ESTIMATED_ON]
+        batches = ViewBatches(
+            some,
+            self._as_it_came.spec,
+            self._line.normalisation,
+            batch_size=64,
+            views=0,
+            workers=self._options.workers,
+        )
+        return (pixels for _, pixels in batches.plain())

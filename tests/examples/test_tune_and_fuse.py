@@ -1,0 +1,50 @@
+"""A backbone tuned, fused and compared with itself, from patches of photographs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "examples" / "tune_and_fuse" / "tune.py"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+@pytest.mark.slow
+def test_three_bundles_come_out_and_are_compared(photos, small_keras, tmp_path):
+    from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
+    from edgetransfer.spec.preprocess import Normalisation
+
+    facts = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
+    write_backbone(tmp_path / "small.keras", small_keras, facts)
+    data = photos.write_photos(tmp_path / "photos", each=16, size_px=(32, 32))
+    done = run(data, tmp_path / "out", "--backbone", f"keras:{tmp_path / 'small.keras'}", "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        *("tuned.keras", "fused.keras"),
+        *("frozen.bundle", "tuned.bundle", "fused.bundle"),
+    }
+    assert "frozen.bundle against tuned.bundle" in done.stdout
+    assert "tuned.bundle against fused.bundle" in done.stdout
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path):
+    pytest.importorskip("keras", reason="building needs the extra 'train'")
+    done = run(tmp_path / "none", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in done.stderr
