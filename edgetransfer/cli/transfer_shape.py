@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--normalise", "normalisation", callback=read_normalisation, metavar="SCALE,ZERO_POINT",
               help="What a keras:PATH model expects of a pixel, as for build.")  # fmt: skip
 @click.option("--cut", metavar="LAYER",
-              help="End there: features are the mean of that layer's map. A wrong name is answered with the nearest.")  # fmt: skip
+              help="End there: features are the mean of that layer's map. A wrong name gets the nearest.")  # fmt: skip
 @click.option("--simple-activations", is_flag=True,
               help="Put ReLU6 in the place of swish and the like, which integer engines compute slowly.")  # fmt: skip
 @click.option("--output", type=FilePath, required=True, metavar="NAME.keras", help="The backbone to write.")

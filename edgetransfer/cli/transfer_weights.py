@@ -52,9 +52,8 @@ from edgetransfer.cli.build_options import FilePath, read_normalisation
 @click.option(
     "--importance",
     type=click.Choice(["l1", "bn"]),
-    default="l1",
-    show_default=True,
-    help="Which channels stay: by the sum of their weights, or by the scale of their batch norm.",
+    help="Which channels stay: by the sum of their weights, or by the scale of their batch norm. [default: bn with "
+    "--data and batch norms, else l1]",
 )
 @click.option(
     "--seed",

@@ -26,7 +26,7 @@ def options(small_keras, photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clean")
     path = folder / "small.keras"
     write_backbone(path, small_keras, BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photos"))
-    data = photos.write_photos(folder / "photos", each=16, size_px=(32, 32))
+    data = photos.write_photos(folder / "photos", each=30, size_px=(32, 32))
     for number, name in enumerate(WRONG):
         (data / "rocket" / f"{number:03}.png").rename(data / "cat" / name)
     return BuildOptions(data, BackboneChoice(f"keras:{path}"), epochs=3, dropouts=(0.3,), weight_decays=(1e-3,))
@@ -42,8 +42,10 @@ def test_wrong_labels_are_found_and_the_right_one_is_suggested(found):
     report, _ = found
     labels = {one.sample.path.name: one for one in report.issues if one.kind == "label"}
     seen = set(WRONG) & set(labels)
-    assert len(seen) >= 2  # by features of an untrained network
+    assert seen  # not all of them: a class must be as sure of them as it is of its own
     assert {labels[name].suggested for name in seen} == {"rocket"}
+    assert len(labels) - len(seen) <= 2  # of 87, by features of an untrained network
+    assert report.issues[0].sample.path.name in WRONG  # the clearest
     assert "labels that are probably wrong" in report.as_text()
     assert "cat: rocket?" in report.as_text()
 

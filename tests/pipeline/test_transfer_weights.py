@@ -37,7 +37,13 @@ def files(tmp_path_factory):
     """Networks of one structure: a source of width 8, and others to fill."""
     keras.utils.set_random_seed(3)
     folder = tmp_path_factory.mktemp("networks")
-    for name, width, facts in (("source", 8, FACTS), ("same", 8, OTHER), ("narrow", 6, OTHER), ("wide", 12, OTHER)):
+    for name, width, facts in (
+        ("source", 8, FACTS),
+        ("same", 8, OTHER),
+        ("narrow", 6, OTHER),
+        ("wide", 12, OTHER),
+        ("thin", 1, OTHER),
+    ):
         write_backbone(folder / f"{name}.keras", network(width), facts)
     return folder
 
@@ -84,10 +90,17 @@ def test_after_a_cut_the_better_statistics_stay(files, photos_folder, tmp_path):
     assert "6 of 8 channels out" in report.as_text()
 
 
+def test_photos_decide_by_what_channels_are_ranked(files, photos_folder, tmp_path):
+    for name, more in (("without", {}), ("with", {"data": photos_folder, "least_agreement": 0.0})):
+        transfer_weights(options(files, "narrow", **more), tmp_path / f"{name}.keras")
+    ranked = [read_facts(tmp_path / f"{name}.keras").history[-1]["about"]["importance"] for name in ("without", "with")]
+    assert ranked == ["l1", "bn"]
+
+
 def test_what_does_not_agree_is_not_written(files, photos_folder, tmp_path):
     out = tmp_path / "slim.keras"
     with pytest.raises(BackboneError, match=r"--least-agreement asks for 100.0%.*Nothing was written"):
-        transfer_weights(options(files, "narrow", data=photos_folder, least_agreement=1.0), out)
+        transfer_weights(options(files, "thin", data=photos_folder, least_agreement=1.0), out)
     assert not out.exists()
 
 
