@@ -24,6 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MOST_NAMES = 60
+"""Of what is known by name, so many are listed where a name is not; there are fewer devices and backbones."""
+NEAREST = 12
+
 
 class EdgetransferError(Exception):
     """Root of every error that edgetransfer raises on purpose."""
@@ -59,7 +63,10 @@ class UnknownNameError(EdgetransferError, LookupError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else ""
         extra = f" {hint}" if hint else ""
-        super().__init__(f"no {kind} named {name!r}{guess} Known: {', '.join(names) or 'none'}.{extra}")
+        # A network has hundreds of layers; of so many the nearest are told.
+        shown = names if len(names) <= MOST_NAMES else difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0)
+        more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+        super().__init__(f"no {kind} named {name!r}{guess} Known: {', '.join(shown) or 'none'}{more}.{extra}")
         self.kind = kind
         self.name = name
         self.suggestion = near[0] if near else None

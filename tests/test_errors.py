@@ -62,6 +62,15 @@ def test_a_name_that_is_like_none_gets_no_guess():
     assert error.suggestion is None
 
 
+def test_of_hundreds_of_names_the_nearest_are_told():
+    names = [f"block{number}_{part}" for number in range(16) for part in ("add", "conv", "bn", "relu", "depthwise")]
+    text = str(UnknownNameError("layer", "block10_ad", names))
+    assert "did you mean 'block10_add'?" in text
+    assert "Known: block10_add, " in text
+    assert text.endswith(f" and {len(names) - errors.NEAREST} more.")
+    assert len(text) < 300
+
+
 def test_nothing_known_is_said_so():
     assert "Known: none." in str(UnknownNameError("engine", "litert", []))
 

@@ -10,7 +10,7 @@ import click
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath, provider_option
 from edgetransfer.cli.progress import progress
-from edgetransfer.errors import OutputError
+from edgetransfer.spec.atomic import refuse_place
 
 if TYPE_CHECKING:
     from edgetransfer.cli.progress import Progress
@@ -80,7 +80,8 @@ def parity(
     with 1 if pixels differ that must not, if an output is no number, or below --min-agreement.
     """
     extras.require("image")
-    _refuse_existing(grid, force=force)
+    if grid is not None:
+        refuse_place(grid, force=force, what="picture")
     from edgetransfer.data import load_dataset
     from edgetransfer.pipeline.parity import parity as run_parity
     from edgetransfer.pipeline.parity import reference_first
@@ -107,22 +108,6 @@ def parity(
             _draw(report, grid, watcher)
     console.emit(report, as_json=as_json)
     ctx.exit(0 if report.passed else 1)
-
-
-def _refuse_existing(grid: Path | None, *, force: bool) -> None:
-    """Refuse a picture's place before any work is done.
-
-    Raises:
-        OutputError: something is there, or its folder is not.
-    """
-    if grid is None:
-        return
-    if grid.is_dir():
-        raise OutputError(f"picture {str(grid)!r}: is a folder; choose another name")
-    if grid.exists() and not force:
-        raise OutputError(f"picture {str(grid)!r}: exists already; choose another name or add --force to replace it")
-    if not grid.parent.is_dir():
-        raise OutputError(f"picture {str(grid)!r}: no such folder: {grid.parent}")
 
 
 def _draw(report: ParityReport, grid: Path, watcher: Progress) -> None:

@@ -10,7 +10,7 @@ import click
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build_options import FilePath, config_option, read_normalisation
 from edgetransfer.cli.progress import progress
-from edgetransfer.errors import OutputError
+from edgetransfer.spec.atomic import refuse_place
 
 PICTURES = (".svg", ".png")
 
@@ -79,7 +79,8 @@ def recommend(
     nothing is expected to hold the limits. A second run goes on from the cache.
     """
     extras.require("train")
-    _refuse(picture, force=force)
+    if picture is not None:
+        refuse_place(picture, force=force, what="picture")
     if picture is not None:
         from edgetransfer.pipeline.recommend_picture import draw_front  # before all work: it may not be installed
     from edgetransfer.pipeline.recommend import RecommendOptions
@@ -98,20 +99,3 @@ def recommend(
             watcher.note(f"picture: {picture}")
     console.emit(found, as_json=as_json)
     click.get_current_context().exit(0 if found.best is not None else 1)
-
-
-def _refuse(picture: Path | None, *, force: bool) -> None:
-    """Refuse a picture's place before any work is done.
-
-    Raises:
-        OutputError: something is there, or its folder is not.
-    """
-    if picture is None:
-        return
-    what = f"picture {str(picture)!r}"
-    if picture.is_dir():
-        raise OutputError(f"{what}: is a folder; choose another name")
-    if picture.exists() and not force:
-        raise OutputError(f"{what}: exists already; choose another name or add --force to replace it")
-    if not picture.parent.is_dir():
-        raise OutputError(f"{what}: no such folder: {picture.parent}")

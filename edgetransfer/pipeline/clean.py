@@ -18,7 +18,7 @@ from edgetransfer.pipeline.deployed import DeployedBackbone, check_images, deplo
 from edgetransfer.pipeline.finetune_report import report_row, reports_json
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.train import labels_of, read_data, resolve_plan
-from edgetransfer.spec.atomic import write_atomically
+from edgetransfer.spec.atomic import refuse_place, write_atomically
 from edgetransfer.spec.report import EvalReport
 from edgetransfer.spec.text_table import aligned
 from edgetransfer.transfer.label_errors import check_labels, find_outliers
@@ -108,8 +108,8 @@ def clean(
         EdgetransferError: bad data, a label with a single image, an output that exists.
     """
     watcher = watcher or Silent()
-    if output is not None and output.exists() and not force:
-        raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
+    if output is not None:
+        refuse_place(output, force=force)
     check_images(options)
     watcher.stage("reading the data")
     dataset = read_data(options, options.data, watcher)

@@ -16,15 +16,9 @@ from edgetransfer.evaluate import evaluate
 from edgetransfer.features.extract import View, extract
 from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import write_backbone
+from edgetransfer.pipeline.backbone_output import check_output, facts_of, tuned_options
 from edgetransfer.pipeline.deployed import DeployedBackbone, check_images, deployed_backbone
-from edgetransfer.pipeline.finetune import (
-    check_output,
-    checkpoint_of,
-    facts_of,
-    scalars_of,
-    tune_on,
-    tuned_options,
-)
+from edgetransfer.pipeline.finetune import checkpoint_of, scalars_of, tune_on
 from edgetransfer.pipeline.finetune_report import epoch_json, kept_text, report_row, reports_json
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.student import Student, check_quantization_aware, student_of

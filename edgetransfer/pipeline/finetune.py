@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset, Sample
-from edgetransfer.errors import OutputError
 from edgetransfer.models import backbones
-from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone
+from edgetransfer.models.backbone_file import write_backbone
+from edgetransfer.pipeline.backbone_output import check_output, facts_of, tuned_options
 from edgetransfer.pipeline.deployed import DeployedBackbone, check_images, deployed_backbone
 from edgetransfer.pipeline.finetune_report import FinetuneReport
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.student import Student, check_quantization_aware, student_of
 from edgetransfer.pipeline.train import labels_of, read_data, resolve_plan
 from edgetransfer.pipeline.versions import versions
-from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.preprocess import ImageInput
 from edgetransfer.spec.report import EvalReport
 from edgetransfer.transfer.labels_lesson import LabelsLesson
@@ -258,18 +257,6 @@ def tune_on(
     )
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Refuse a backbone file that exists, or has a name that Keras does not take, before any work is done.
-
-    Raises:
-        OutputError: says which.
-    """
-    if output.suffix != ".keras":
-        raise OutputError(f"output {str(output)!r}: expected a name that ends in .keras")
-    if output.exists() and not force:
-        raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
-
-
 def checkpoint_of(output: Path) -> Path:
     """Return where the run that writes `output` keeps what it has reached."""
     return output.with_name(output.name + CHECKPOINT)
@@ -278,21 +265,6 @@ def checkpoint_of(output: Path) -> Path:
 def without_replay(output: Path) -> Path:
     """Return where the backbone that is only compared with is, until all is measured."""
     return output.with_name(f"{output.stem}.without_replay.keras")
-
-
-def tuned_options(options: BuildOptions, output: Path) -> BuildOptions:
-    """Return `options` with the backbone in the file `output`."""
-    return replace(options, backbone=BackboneChoice(f"{backbones.OWN}{output}"))
-
-
-def facts_of(loaded: backbones.Backbone, choice: BackboneChoice) -> BackboneFacts:
-    """Return what is known of a loaded backbone's weights, with what was done to them before."""
-    found = None
-    if choice.name.startswith(backbones.OWN):
-        found = read_facts(Path(choice.name.removeprefix(backbones.OWN)))
-    return found or BackboneFacts(
-        loaded.name, loaded.normalisation, loaded.licence, loaded.licence_url, loaded.pretrained_on
-    )
 
 
 def scalars_of(how: TuneOptions) -> dict[str, str | float | bool | None]:

@@ -15,8 +15,8 @@ from edgetransfer.data import DataReport, Dataset
 from edgetransfer.errors import BackboneError
 from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
+from edgetransfer.pipeline.backbone_output import check_output, facts_of, tuned_options
 from edgetransfer.pipeline.deployed import check_images, deployed_backbone
-from edgetransfer.pipeline.finetune import check_output, facts_of, tuned_options
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.train import read_data, resolve_plan
 from edgetransfer.spec.backbone import BackboneChoice
@@ -211,4 +211,4 @@ class _Work:
             views=0,
             workers=self._options.workers,
         )
-        return (pixels for _, pixels in batches.plain())
+        return batches.plain_pixels()

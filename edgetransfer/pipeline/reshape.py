@@ -10,7 +10,7 @@ from edgetransfer.errors import BackboneError
 from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import write_backbone
 from edgetransfer.models.backbones._graph import multiply_adds
-from edgetransfer.pipeline.finetune import check_output, facts_of
+from edgetransfer.pipeline.backbone_output import check_output, facts_of
 from edgetransfer.pipeline.options import Silent, Watcher
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.text_table import aligned

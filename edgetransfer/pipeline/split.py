@@ -11,7 +11,7 @@ import numpy as np
 
 import edgetransfer
 from edgetransfer.data import TASKS, Dataset
-from edgetransfer.errors import DataError, ExportError, OutputError
+from edgetransfer.errors import DataError, ExportError
 from edgetransfer.evaluate import evaluate_bundle
 from edgetransfer.export import get_exporter
 from edgetransfer.pipeline import gates
@@ -35,6 +35,7 @@ from edgetransfer.pipeline.versions import versions
 from edgetransfer.profile import profile
 from edgetransfer.runtime.engines import open_engine
 from edgetransfer.runtime.heads import write_head
+from edgetransfer.spec.atomic import refuse_place
 from edgetransfer.spec.bundle import Bundle, write_bundle
 from edgetransfer.spec.device import Device, load_device
 from edgetransfer.spec.head import HEAD_SUFFIX
@@ -121,8 +122,7 @@ def train_head(
         EdgetransferError: bad data, a bundle with its head inside the graph, an output that exists.
     """
     watcher = watcher or Silent()
-    if output.exists() and not force:
-        raise OutputError(f"output {str(output)!r}: exists already; choose another name or add --force to replace it")
+    refuse_place(output, force=force)
     backbone = backbone_of(bundle)
     dataset = _read(options, wish, watcher, kind=backbone.spec.kind)
     trained = train_head_on(backbone, dataset, wish, options, reject=reject, teachable=teachable, watcher=watcher)

@@ -15,7 +15,7 @@ from edgetransfer import registry
 from edgetransfer.errors import BackboneError, UnknownNameError, WeightsError
 from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
-from edgetransfer.pipeline.finetune import check_output, facts_of
+from edgetransfer.pipeline.backbone_output import check_output, facts_of
 from edgetransfer.pipeline.options import Silent, Watcher
 from edgetransfer.pipeline.transfer_measure import (
     NOT_MEASURED,

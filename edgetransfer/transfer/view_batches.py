@@ -64,6 +64,10 @@ class ViewBatches:
         rows = np.arange(len(self.samples))
         yield from self._batches([rows[at : at + self._size] for at in range(0, len(rows), self._size)], 0)
 
+    def plain_pixels(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the pixels of `plain` alone."""
+        return (pixels for _, pixels in self.plain())
+
     @property
     def _size(self) -> int:
         return min(self.batch_size, len(self.samples))

@@ -61,3 +61,5 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(choice, tmp_p
     assert not (tmp_path / "out.keras").exists()
     with pytest.raises(OutputError, match="exists already"):
         reshape(choice, tmp_path / "small.keras", cut="add")
+    with pytest.raises(OutputError, match="no such folder"):
+        reshape(choice, tmp_path / "none" / "cut.keras", cut="add")
