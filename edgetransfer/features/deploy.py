@@ -81,7 +81,7 @@ def calibration(
 
     Neither the samples' order nor the files' names matter. Of a sound it is the window in the middle.
     """
-    drawn = [windows(View(sample), spec, reader) for sample in _drawn(samples)]
+    drawn = [windows(View(sample), spec, reader) for sample in drawn_for_calibration(samples)]
     images = np.stack([some[len(some) // 2] for some in drawn])
     return Calibration(images, get_exporter(backbone.format).calibrate(backbone.graph, images, backbone.normalisation))
 
@@ -104,7 +104,7 @@ def deploy(
         given: `calibration` of these samples, where the caller has it already.
         reader: Of sounds and sentences.
     """
-    drawn = _drawn(samples) if recipe.needs_calibration else []
+    drawn = drawn_for_calibration(samples) if recipe.needs_calibration else []
     parts = [
         hashlib.sha256(backbone.graph).hexdigest(),
         recipe.to_json(),
@@ -137,8 +137,8 @@ def _carry_out(backbone: FloatBackbone, recipe: Recipe, measured: Calibration | 
     return exporter.carry_out(backbone.graph, recipe, backbone.normalisation, ranges, images)
 
 
-def _drawn(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the first by content; what several heads learn from counts once."""
+def drawn_for_calibration(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples that ranges are measured on: the first by content, each once however many heads learn it."""
     unique = {sample.sha256: sample for sample in samples}
     return [unique[key] for key in sorted(unique)[:CALIBRATION_IMAGES]]
 

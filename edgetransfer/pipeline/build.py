@@ -28,7 +28,7 @@ from edgetransfer.pipeline.gates import as_text as gates_as_text
 from edgetransfer.pipeline.local import local_choice
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.placement import Placement, place_bundle, placements_as_text
-from edgetransfer.pipeline.reports import PlanReport, TrainReport
+from edgetransfer.pipeline.reports import PlanReport, TrainReport, accuracy_cells
 from edgetransfer.pipeline.train import plan_build, train
 from edgetransfer.profile import profile
 from edgetransfer.runtime.decoders import get_decoder
@@ -113,12 +113,8 @@ class BuildReport:
     def _row(name: str, reports: Mapping[str, EvalReport]) -> str:
         if not reports:
             return ""
-        val, test = reports.get("val"), reports.get("test")
-        cells = [f"{report.accuracy:.1%}" if report else "-" for report in (val, test)]
-        interval = (
-            "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
-        )
-        return f"{name:<14}{cells[0]:>12}{cells[1]:>10}   {interval}"
+        val, test, interval = accuracy_cells(reports)
+        return f"{name:<14}{val:>12}{test:>10}   {interval}"
 
     def _cost(self) -> list[str]:
         test, reference = self.exported.get("test"), self.floats.get("test")

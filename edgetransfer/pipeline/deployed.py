@@ -15,7 +15,7 @@ from edgetransfer.evaluate import evaluate
 from edgetransfer.features.deploy import deploy, float_backbone
 from edgetransfer.features.extract import View, extract
 from edgetransfer.models import backbones
-from edgetransfer.pipeline.fitting import choose_fit
+from edgetransfer.pipeline.fitting import deploy_to_fit
 from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import head_options, labels_of, resolve_plan
 from edgetransfer.runtime.decoders import get_decoder
@@ -71,12 +71,10 @@ def deployed_backbone(
     watcher.stage(f"deploying {title} ({plan.recipe.name})")
     backbone = float_backbone(options.backbone, plan.format)
     train = (calibrated_on or dataset).split("train")
-    wanted = spec or ImageInput(backbone.height_px, backbone.width_px, options.fit or "squash")
-    graph = deploy(backbone, plan.recipe, train, wanted)
-    if spec is None and options.fit is None:
-        chosen, _ = choose_fit(graph, dataset, wanted, engine=plan.engine, workers=options.workers, watcher=watcher)
-        if chosen != wanted:
-            wanted, graph = chosen, deploy(backbone, plan.recipe, train, chosen)
+    if spec is None:
+        graph, wanted, _ = deploy_to_fit(backbone, plan, train, dataset, options, watcher)
+    else:
+        graph, wanted = deploy(backbone, plan.recipe, train, spec), spec
     watcher.stage(f"computing features of {title}")
     tables = _features(graph, dataset, wanted, plan.engine, options, watcher)
     watcher.stage(f"training the head on {title}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetransfer.data import DataReport
+from edgetransfer.pipeline.reports import accuracy_cells
 from edgetransfer.spec.report import EvalReport
 from edgetransfer.spec.text_table import aligned
 from edgetransfer.transfer.tuning import Epoch, Tuned
@@ -82,10 +83,7 @@ def reports_json(reports: Mapping[str, EvalReport]) -> dict[str, Any]:
 
 def report_row(name: str, reports: Mapping[str, EvalReport]) -> list[str]:
     """Return a line of a table: what was measured, on validation, on test, and the interval of the latter."""
-    val, test = reports.get("val"), reports.get("test")
-    cells = [f"{one.accuracy:.1%}" if one else "-" for one in (val, test)]
-    interval = "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
-    return [name, *cells, interval]
+    return [name, *accuracy_cells(reports)]
 
 
 def epoch_json(epoch: Epoch) -> dict[str, Any]:

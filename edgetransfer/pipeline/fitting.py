@@ -6,20 +6,55 @@ images suffice; they are drawn from training and validation, never from test.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.data import Dataset, targets_of
+from edgetransfer.data import Dataset, Sample, targets_of
+from edgetransfer.features.deploy import FloatBackbone, deploy
 from edgetransfer.features.extract import View, extract
-from edgetransfer.pipeline.options import Watcher
+from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.spec.preprocess import FITS, Fit, ImageInput
+from edgetransfer.spec.recipe import Plan
 from edgetransfer.train.left_out import left_out_scores
 
 MOST_IMAGES = 600  # the three ways differ by points where they differ, not by tenths
 _PENALTIES = (0.03, 0.1, 0.3, 1.0)  # of the quick head, relative to the features' mean square
+
+
+def deploy_to_fit(
+    backbone: FloatBackbone,
+    plan: Plan,
+    samples: Sequence[Sample],
+    dataset: Dataset,
+    options: BuildOptions,
+    watcher: Watcher,
+) -> tuple[bytes, ImageInput, dict[Fit, float]]:
+    """Deploy a backbone of images, and unless the user said how images meet its square, try the ways with that graph.
+
+    Args:
+        backbone: In floats.
+        plan: What to make of it.
+        samples: Training images that it is calibrated on.
+        dataset: What the ways are tried on.
+        options: Whether there is anything to choose.
+        watcher: Is told that it is being chosen.
+
+    Returns:
+        The graph, calibrated on images prepared as chosen; the input; and each way's accuracy, see `choose_fit`.
+    """
+    spec = ImageInput(backbone.height_px, backbone.width_px, options.fit or "squash")
+    graph = deploy(backbone, plan.recipe, samples, spec)
+    if options.fit is not None:
+        return graph, spec, {}
+    watcher.stage("choosing how images meet the square")
+    chosen, accuracy = choose_fit(graph, dataset, spec, engine=plan.engine, workers=options.workers, watcher=watcher)
+    if chosen != spec:
+        graph = deploy(backbone, plan.recipe, samples, chosen)
+    return graph, chosen, accuracy
 
 
 def choose_fit(

@@ -16,6 +16,15 @@ from edgetransfer.pipeline.search import Outcome
 from edgetransfer.quantize.plan import plan_as_text
 from edgetransfer.spec.preprocess import Fit
 from edgetransfer.spec.recipe import Plan
+from edgetransfer.spec.report import EvalReport
+
+
+def accuracy_cells(reports: Mapping[str, EvalReport]) -> list[str]:
+    """Return how right a model is, as three cells: on validation, on test, and the interval of the latter."""
+    val, test = reports.get("val"), reports.get("test")
+    cells = [f"{one.accuracy:.1%}" if one else "-" for one in (val, test)]
+    interval = "" if test is None else f"{test.accuracy_95[0]:.1%} to {test.accuracy_95[1]:.1%} ({test.samples} images)"
+    return [*cells, interval]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ from edgetransfer.features.deploy import FloatBackbone, deploy, float_backbone, 
 from edgetransfer.features.extract import View, extract
 from edgetransfer.features.windows import extract_windows
 from edgetransfer.models import backbones
-from edgetransfer.pipeline.fitting import choose_fit
+from edgetransfer.pipeline.fitting import deploy_to_fit
 from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import resolve_plan
 from edgetransfer.runtime.inputs import InputReader, open_reader
 from edgetransfer.runtime.predictor import ENGINE_OF_FORMAT
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.head import features_fingerprint, fingerprint
-from edgetransfer.spec.preprocess import Fit, ImageInput
+from edgetransfer.spec.preprocess import Fit
 from edgetransfer.spec.recipe import Plan
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class SplitBackbone:
         floats: bool = False,
     ) -> NDArray[np.float32]:
         """Return real features (n, D) of `samples`, or of `views`, by the deployed graph or by the float one."""
-        graph, engine = (self.graph, self.engine) if not floats or self.floats is None else self.floats
-        looked = [View(sample) for sample in samples] if views is None else list(views)
+        graph, engine = self._graph(floats=floats)
+        looked = _views(samples, views)
         return extract(
             graph, looked, self.spec, engine=engine, reader=self.reader, workers=workers, progress=watcher.step
         ).real
@@ -77,11 +77,14 @@ class SplitBackbone:
         floats: bool = False,
     ) -> NDArray[np.float32]:
         """Return the real features (n, W, D) of the windows of `samples`, or of `views`; rows of NaN are none."""
-        graph, engine = (self.graph, self.engine) if not floats or self.floats is None else self.floats
-        looked = [View(sample) for sample in samples] if views is None else list(views)
+        graph, engine = self._graph(floats=floats)
+        looked = _views(samples, views)
         return extract_windows(
             graph, looked, self.spec, engine=engine, reader=self.reader, workers=workers, progress=watcher.step
         )
+
+    def _graph(self, *, floats: bool) -> tuple[bytes, str]:
+        return self.floats if floats and self.floats is not None else (self.graph, self.engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +120,16 @@ def deploy_for(options: BuildOptions, datasets: Sequence[Dataset], watcher: Watc
     loaded = float_backbone(options.backbone, plan.format)
     assets = backbones.assets(options.backbone)
     fixed = backbones.input_of(options.backbone)
-    spec: ModelInput = fixed or ImageInput(loaded.height_px, loaded.width_px, options.fit or "squash")
-    reader = open_reader(spec, lambda name: assets[name])
     samples = [sample for dataset in datasets for sample in dataset.split("train")]
     watcher.stage(f"quantizing ({plan.recipe.name})")
-    graph = deploy(loaded, plan.recipe, samples, spec, reader=reader)
+    spec: ModelInput
     accuracy: Mapping[Fit, float] = {}
-    if isinstance(spec, ImageInput) and options.fit is None:
-        watcher.stage("choosing how images meet the square")
-        chosen, accuracy = choose_fit(
-            graph, datasets[0], spec, engine=plan.engine, workers=options.workers, watcher=watcher
-        )
-        if chosen != spec:
-            graph, spec = deploy(loaded, plan.recipe, samples, chosen), chosen
-            reader = open_reader(spec, lambda name: assets[name])
+    if fixed is None:
+        graph, spec, accuracy = deploy_to_fit(loaded, plan, samples, datasets[0], options, watcher)
+        reader = open_reader(spec, lambda name: assets[name])
+    else:
+        spec, reader = fixed, open_reader(fixed, lambda name: assets[name])
+        graph = deploy(loaded, plan.recipe, samples, spec, reader=reader)
     backbone = _backbone(graph, spec, reader, plan, loaded)
     return Deployed(backbone, plan, loaded.facts, assets, accuracy)
 
@@ -151,6 +150,10 @@ def backbone_of(bundle: Bundle) -> SplitBackbone:
     graph = bundle.content(manifest.model.file)
     engine = ENGINE_OF_FORMAT[manifest.format]
     return SplitBackbone(graph, manifest.preprocess, reader, engine, features_fingerprint(manifest))
+
+
+def _views(samples: Sequence[Sample], views: Sequence[View] | None) -> list[View]:
+    return [View(sample) for sample in samples] if views is None else list(views)
 
 
 def _backbone(graph: bytes, spec: ModelInput, reader: InputReader, plan: Plan, loaded: FloatBackbone) -> SplitBackbone:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset
 from edgetransfer.errors import RecipeError
-from edgetransfer.features.deploy import CALIBRATION_IMAGES
+from edgetransfer.features.deploy import drawn_for_calibration
 from edgetransfer.models import backbones
 from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import resolve_plan
@@ -46,21 +42,9 @@ def student_of(
     if not quantization_aware:
         return _AsItIs(loaded.model)
     watcher.stage(f"measuring the ranges of {loaded.name}")
-    drawn = sorted({one.sha256: one for one in dataset.split("train")}.items())[:CALIBRATION_IMAGES]
-    batches = ViewBatches(
-        [sample for _, sample in drawn],
-        spec,
-        loaded.normalisation,
-        _CALIBRATION_BATCH,
-        views=0,
-        workers=options.workers,
-    )
-
-    def pixels() -> Iterator[NDArray[np.float32]]:
-        for _, one in batches.plain():
-            yield one
-
-    return QuantizationAware(loaded.model, pixels())
+    drawn = drawn_for_calibration(dataset.split("train"))
+    batches = ViewBatches(drawn, spec, loaded.normalisation, _CALIBRATION_BATCH, views=0, workers=options.workers)
+    return QuantizationAware(loaded.model, batches.plain_pixels())
 
 
 def check_quantization_aware(options: BuildOptions, how: TuneOptions) -> None:

@@ -21,7 +21,7 @@ from edgetransfer.features.extract import View, extract
 from edgetransfer.features.noise import keep_in_floats, rank_ops
 from edgetransfer.models import backbones
 from edgetransfer.models.trained import TrainedModel
-from edgetransfer.pipeline.fitting import choose_fit
+from edgetransfer.pipeline.fitting import deploy_to_fit
 from edgetransfer.pipeline.forecast import forecast_plan, why_unknown
 from edgetransfer.pipeline.gates import labels_sha256
 from edgetransfer.pipeline.golden import float_features, own_frames, synthetic_frames
@@ -237,19 +237,8 @@ class Training:
 
     def _deployed(self, backbone: FloatBackbone, dataset: Dataset) -> tuple[bytes, ImageInput, dict[Fit, float]]:
         """Deploy the backbone; unless the user said how images meet the square, try the ways with that graph."""
-        train_samples = dataset.split("train")
-        spec = ImageInput(backbone.height_px, backbone.width_px, self.options.fit or "squash")
         self.watcher.stage(f"quantizing ({self.plan.recipe.name})")
-        deployed = deploy(backbone, self.plan.recipe, train_samples, spec)
-        if self.options.fit is not None:
-            return deployed, spec, {}
-        self.watcher.stage("choosing how images meet the square")
-        chosen, accuracy = choose_fit(
-            deployed, dataset, spec, engine=self.plan.engine, workers=self.options.workers, watcher=self.watcher
-        )
-        if chosen != spec:
-            deployed = deploy(backbone, self.plan.recipe, train_samples, chosen)
-        return deployed, chosen, accuracy
+        return deploy_to_fit(backbone, self.plan, dataset.split("train"), dataset, self.options, self.watcher)
 
     def _range_features(self, deployed: bytes, dataset: Dataset, spec: ImageInput) -> NDArray[np.float32]:
         """Return what the deployed graph gives for some training images, whatever the head was trained on."""

@@ -53,8 +53,7 @@ class Photos:
         """Yield normalised pixels (n, H, W, 3) as `model` takes them."""
         height, width = (int(side) for side in model.input.shape[1:3])
         spec = ImageInput(height, width, "squash")
-        views = ViewBatches(samples, spec, self.normalisation, size, views=0, workers=self.workers)
-        return (pixels for _, pixels in views.plain())
+        return ViewBatches(samples, spec, self.normalisation, size, views=0, workers=self.workers).plain_pixels()
 
     def features(self, model: Any) -> NDArray[np.float32]:
         """Return (n, D) what `model` makes of the photos that are measured on."""

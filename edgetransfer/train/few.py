@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgetransfer.errors import DataError
 from edgetransfer.evaluate import wilson_interval
 from edgetransfer.spec.dense import Dense
+from edgetransfer.train.single_label import log_scores
 
 PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 """Tried from strong to weak, of features whose mean square norm is 1. At the strong end the head points at the class
@@ -198,13 +199,6 @@ def _descend(
     options: dict[str, Any] = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
     found: NDArray[np.float64] = minimize(loss, begin, jac=True, method="L-BFGS-B", options=options).x
     return found.reshape(size + 1, classes)
-
-
-def log_scores(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the logarithm of the softmax of (n, classes) logits."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found
 
 
 def _checked_counts(features: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[np.int64]:

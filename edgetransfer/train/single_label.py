@@ -48,10 +48,7 @@ class SingleLabelGoal:
 
     def judge(self, logits: NDArray[np.float32]) -> tuple[float, float]:
         """Return (accuracy, mean cross-entropy) of the validation split."""
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        loss = -float(log_scores[np.arange(len(self.labels)), self.labels].mean())
-        return float((logits.argmax(axis=1) == self.labels).mean()), loss
+        return accuracy_and_loss(logits, self.labels)
 
     def each(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return 1 where the answer is right, 0 where it is wrong."""
@@ -61,6 +58,19 @@ class SingleLabelGoal:
     def task(self, labels: tuple[str, ...], logits: NDArray[np.float32]) -> Task:
         """Return the task; the validation split has nothing to add."""
         return Task("single_label", labels)
+
+
+def accuracy_and_loss(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return accuracy and mean cross-entropy of (n, classes) logits for examples with these (n,) label numbers."""
+    loss = -float(log_scores(logits)[np.arange(len(labels)), labels].mean())
+    return float((logits.argmax(axis=1) == labels).mean()), loss
+
+
+def log_scores(logits: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return the logarithm of the softmax of (n, classes) logits, in their dtype."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    found: NDArray[np.floating[Any]] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found
 
 
 def class_weights(labels: NDArray[np.int64], classes: int, *, balance: bool) -> NDArray[np.float32]:

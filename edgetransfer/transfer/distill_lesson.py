@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import RecipeError
 from edgetransfer.spec.dense import Dense
-from edgetransfer.transfer.labels_lesson import head_layers
+from edgetransfer.transfer.labels_lesson import head_layers, smoothed
 from edgetransfer.transfer.teacher import TeacherOutputs
 
 _RIDGE = 1e-2
@@ -93,8 +93,7 @@ class DistillLesson:
         plain = teacher(0)
         total, classes = plain.logits.shape
         self._labels = np.zeros((total, classes + 1), np.float32)  # the last column: whether there is a label
-        self._labels[: len(labels), :classes] = label_smoothing / classes
-        self._labels[np.arange(len(labels)), labels] += 1 - label_smoothing
+        self._labels[: len(labels), :classes] = smoothed(labels, classes, label_smoothing)
         self._labels[: len(labels), classes] = 1
         self.backbone = backbone
         logits = head_layers(head)(backbone.output)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import DataError
 from edgetransfer.spec.dense import apply_head
-from edgetransfer.train.few import divide, fit_few, fit_plain, log_scores
+from edgetransfer.train.few import divide, fit_few, fit_plain
+from edgetransfer.train.single_label import log_scores
 
 FOLDS = 5
 PENALTY_EXAMPLES = 600

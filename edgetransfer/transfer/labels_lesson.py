@@ -36,6 +36,13 @@ class LabelsLesson:
         return self._wanted[rows]
 
 
+def smoothed(labels: NDArray[np.int64], classes: int, label_smoothing: float) -> NDArray[np.float32]:
+    """Return (n, classes) what cross-entropy is to aim at: 1 for the label, less the share that goes to all alike."""
+    table = np.full((len(labels), classes), label_smoothing / classes, np.float32)
+    table[np.arange(len(labels)), labels] += 1 - label_smoothing
+    return table
+
+
 def head_layers(head: Sequence[Dense], name: str = "head") -> Any:
     """Return the dense layers of `head` as a Keras model of features, with names that are always the same."""
     import keras

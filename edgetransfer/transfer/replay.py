@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import Sample
 from edgetransfer.errors import DataError, RecipeError
 from edgetransfer.spec.dense import Dense
-from edgetransfer.transfer.labels_lesson import head_layers
+from edgetransfer.transfer.labels_lesson import head_layers, smoothed
 
 
 def drawn_for_replay(
@@ -82,9 +82,7 @@ class ReplayLesson:
         for own, head in zip(labels, heads, strict=True):
             classes = len(head[-1].bias)
             table = np.zeros((total, classes), np.float32)
-            rows = np.arange(begin, begin + len(own))
-            table[rows] = label_smoothing / classes
-            table[rows, own] += 1 - label_smoothing
+            table[begin : begin + len(own)] = smoothed(own, classes, label_smoothing)
             self._wanted.append(table)
             begin += len(own)
 

@@ -19,12 +19,13 @@ from edgetransfer.data import Sample
 from edgetransfer.errors import BundleError, DataError
 from edgetransfer.features.extract import View, extract
 from edgetransfer.runtime.heads import load_heads
+from edgetransfer.runtime.predictor import ENGINE_OF_FORMAT
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.dense import Dense, apply_head
 from edgetransfer.spec.preprocess import ImageInput
 
 _LEAST_SCORE = 1e-7  # of a softmax, before its logarithm is taken
-_ENGINES = {"litert": "litert", "onnx": "onnx", "tflm": "litert"}
+_ENGINES = ENGINE_OF_FORMAT | {"tflm": "litert"}
 """By a bundle's format: at the desk LiteRT computes what TensorFlow Lite Micro would."""
 
 

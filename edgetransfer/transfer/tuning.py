@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import RecipeError
+from edgetransfer.train.single_label import accuracy_and_loss
 from edgetransfer.transfer.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from edgetransfer.transfer.stages import cosine, graded_optimizer, rates_of, stages_of, unfreeze
 from edgetransfer.transfer.view_batches import ViewBatches
@@ -220,11 +221,7 @@ class _Tuning:
         """Return accuracy and mean cross-entropy on the validation split."""
         batches, labels = self._val
         logits = np.concatenate([logits_of(self._lesson.model, pixels) for _, pixels in batches.plain()])
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return float((logits.argmax(axis=1) == labels).mean()), float(
-            -log_scores[np.arange(len(labels)), labels].mean()
-        )
+        return accuracy_and_loss(logits, labels)
 
     def _keep_best(self, epoch: Epoch) -> None:
         if self._best is None or epoch.rank > self._best[0].rank:

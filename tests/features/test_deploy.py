@@ -74,7 +74,7 @@ def test_an_image_that_several_heads_learn_from_is_calibrated_with_once(choice, 
     backbone = float_backbone(choice)
     twice = [*samples, *reversed(samples)]
     once = deploy(backbone, RECIPES["static_int8"], samples, SPEC)
-    assert deploying._drawn(twice) == deploying._drawn(samples)
+    assert deploying.drawn_for_calibration(twice) == deploying.drawn_for_calibration(samples)
     assert deploy(backbone, RECIPES["static_int8"], twice, SPEC) == once
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from edgetransfer import registry
 from edgetransfer.errors import BackboneError, UnknownNameError, WeightsError
 from edgetransfer.models import weights
-from edgetransfer.models.backbone_file import read_facts
+from edgetransfer.models.backbone_file import BackboneFacts, read_facts
 from edgetransfer.spec.backbone import BackboneChoice, BackboneSpec, WeightFile
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -138,7 +138,7 @@ def resolve(choice: BackboneChoice) -> Resolved:
         BackboneError: no such width, a size that is too small or too large, or a model that cannot be cut.
     """
     if choice.name.startswith(OWN):
-        return _resolved_own(_open_own(choice))
+        return _resolved_own(*_open_own(choice))
     spec = _plugin(choice.name).SPEC
     if choice.normalisation is not None:
         raise BackboneError(f"backbone {spec.name!r}: it knows its normalisation; --normalise is for {OWN}PATH only")
@@ -193,8 +193,8 @@ def load(choice: BackboneChoice, *, progress: weights.Progress | None = None) ->
         WeightsError: the weights are not to be had, damaged, or those of another network.
     """
     if choice.name.startswith(OWN):
-        own = _open_own(choice)
-        return _backbone(_resolved_own(own), own.model, stated=True)
+        own, facts = _open_own(choice)
+        return _backbone(_resolved_own(own, facts), own.model, stated=True)
     resolved = resolve(choice)
     plugin = _plugin(choice.name)
     if choice.weights is not None:
@@ -261,7 +261,8 @@ def _own_name(choice: BackboneChoice) -> str:
     return OWN + _own_path(choice).name
 
 
-def _open_own(choice: BackboneChoice) -> UserModel:
+def _open_own(choice: BackboneChoice) -> tuple[UserModel, BackboneFacts | None]:
+    """Return the user's model, and what its file knows of the weights."""
     path = _own_path(choice)
     if choice.alpha is not None or choice.weights is not None:
         raise BackboneError(f"backbone {choice.name!r}: --alpha and --weights are for registered backbones only")
@@ -270,14 +271,14 @@ def _open_own(choice: BackboneChoice) -> UserModel:
     facts = read_facts(path)
     if facts is not None and choice.normalisation not in (None, facts.normalisation):
         raise BackboneError(f"backbone {choice.name!r}: it knows its normalisation; leave --normalise out")
-    return open_model(path, choice.input_px, choice.normalisation if facts is None else facts.normalisation)
+    normalisation = choice.normalisation if facts is None else facts.normalisation
+    return open_model(path, choice.input_px, normalisation), facts
 
 
-def _resolved_own(own: UserModel) -> Resolved:
+def _resolved_own(own: UserModel, facts: BackboneFacts | None) -> Resolved:
     from edgetransfer.models.backbones._graph import multiply_adds
 
     height, width = (int(size) for size in own.model.input.shape[1:3])
-    facts = read_facts(own.path)
     spec = BackboneSpec(
         name=OWN + own.path.name,
         summary="a user's model" if facts is None else f"made from {facts.name}",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgetransfer.data import TASKS, Dataset, Sample, load_dataset
 from edgetransfer.errors import DataError, InputError, UnknownNameError
 from edgetransfer.evaluate import check_answers, evaluate_task, real_outputs
+from edgetransfer.pipeline.head_question import SINGLE_LABEL
 from edgetransfer.pipeline.options import Watcher
 from edgetransfer.pipeline.page.evaluation import judged, samples_of
 from edgetransfer.pipeline.page.learning import carried_curve, curve_of
@@ -27,8 +28,6 @@ from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.head import HEAD_SUFFIX, Head
 from edgetransfer.spec.report import EvalReport
-
-SINGLE_LABEL = "single_label"
 
 
 def evaluate_heads(bundle: Bundle, options: PageOptions, watcher: Watcher) -> tuple[HeadFigures, ...]:
