@@ -179,7 +179,7 @@ def _row(device: Device) -> list[str]:
     budget = f"{device.max_model_bytes / 1e6:g} MB"
     engines = ", ".join(support.name for support in device.engines)
     kinds = ", ".join(dict.fromkeys(item.kind for item in device.accelerators)) or "-"
-    counts = [str(device.cores), str(device.threads), budget]
+    counts = [str(device.cores or "?"), str(device.threads), budget]
     return [device.slug, device.name, device.device_class, *counts, engines, kinds]
 
 

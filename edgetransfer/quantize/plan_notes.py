@@ -81,7 +81,9 @@ def _recipe_notes(recipe: Recipe, support: EngineSupport | None) -> list[str]:
 
 def _int8_notes(device: Device) -> list[str]:
     found = []
-    if not device.has_dotprod and not device.is_microcontroller:
+    if not device.clusters:
+        found.append("What its cores are is not known, nor whether int8 gains over float32 there: measure.")
+    elif not device.has_dotprod and not device.is_microcontroller:
         cores = ", ".join(dict.fromkeys(cluster.microarchitecture for cluster in device.clusters if cluster.big))
         found.append(
             f"{cores} has no 8-bit dot-product instructions (dotprod): int8 gains less over float32 there than on "
@@ -100,7 +102,7 @@ def _thread_note(device: Device) -> str:
     if device.is_microcontroller:
         return f"TensorFlow Lite Micro computes on one core; it has {device.cores}."
     threads = "1 thread is" if device.threads == 1 else f"{device.threads} threads are"
-    which = "one for each big core" if device.threads == device.big_cores else f"of {device.cores} cores"
+    which = "one for each big core" if device.threads == device.big_cores else f"of {device.cores_text}"
     return f"{threads} advised, {which}. More can be slower: compare with edgetransfer profile on the device."
 
 

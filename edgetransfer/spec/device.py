@@ -130,6 +130,8 @@ class Measurement:
 class Device:
     """One kind of device. `ram_bytes` are the sizes sold, smallest first; empty where the board decides.
 
+    `clusters` is empty where nobody says what the CPU is; then nothing is assumed of it, and one thread is advised.
+
     `bandwidth_gbs` is what its maker says that the memory transfers, in 10**9 bytes a second. `threads`,
     `max_model_bytes` and `max_latency_ms` are advice, not facts; `advice` says why. `sources` covers the groups soc,
     cpu, memory and system, as (group, source) pairs. `speeds` are what latency is predicted from.
@@ -158,7 +160,7 @@ class Device:
 
     @property
     def cores(self) -> int:
-        """Number of CPU cores, big and little."""
+        """Number of CPU cores, big and little; 0 where that is not known."""
         return sum(cluster.cores for cluster in self.clusters)
 
     @property
@@ -167,9 +169,15 @@ class Device:
         return sum(cluster.cores for cluster in self.clusters if cluster.big)
 
     @property
+    def cores_text(self) -> str:
+        """How many cores there are, as a phrase."""
+        return f"{self.cores} cores" if self.clusters else "an unknown number of cores"
+
+    @property
     def has_dotprod(self) -> bool:
-        """Whether every big core has the 8-bit dot-product instructions that int8 kernels want."""
-        return all("dotprod" in cluster.simd for cluster in self.clusters if cluster.big)
+        """Whether every big core is known to have the 8-bit dot-product instructions that int8 kernels want."""
+        big = [cluster for cluster in self.clusters if cluster.big]
+        return bool(big) and all("dotprod" in cluster.simd for cluster in big)
 
     @property
     def is_microcontroller(self) -> bool:
@@ -255,7 +263,7 @@ def _content(file: Path | Traversable, where: str) -> bytes:
 
 def _device(data: dict[str, Any]) -> Device:
     advice = data.get("advice", {})
-    clusters = tuple(_cluster(cluster) for cluster in data["cpu"]["clusters"])
+    clusters = tuple(_cluster(cluster) for cluster in data.get("cpu", {}).get("clusters", ()))
     big_cores = sum(cluster.cores for cluster in clusters if cluster.big)
     is_microcontroller = data["system"]["architecture"] in MICROCONTROLLERS
     groups = ("soc", "cpu", "memory", "system")
@@ -272,7 +280,7 @@ def _device(data: dict[str, Any]) -> Device:
         engines=tuple(_engine(engine) for engine in data["engines"]),
         accelerators=tuple(_accelerator(item) for item in data.get("accelerators", ())),
         measurements=tuple(_measurement(item) for item in data.get("measurements", ())),
-        threads=advice.get("threads", 1 if is_microcontroller else big_cores),
+        threads=advice.get("threads", 1 if is_microcontroller else max(1, big_cores)),
         max_model_bytes=advice.get("max_model_bytes", DEFAULT_MAX_MODEL_BYTES[data["class"]]),
         max_latency_ms=advice.get("max_latency_ms"),
         advice=advice.get("why"),

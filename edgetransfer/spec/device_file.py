@@ -95,7 +95,7 @@ _SHAPE: dict[str, Any] = {
     "class": _OneOf(CLASSES),
     "notes?": [_TEXT],
     "soc": {"name": _TEXT, "sources": _SOURCES},
-    "cpu": {
+    "cpu?": {
         "clusters": [
             {"cores": _COUNT, "microarchitecture": _TEXT, "clock_ghz?": _NUMBER, "simd": [_TEXT], "big": _YES},
         ],
@@ -260,12 +260,8 @@ def _contradictions(data: dict[str, Any], stem: str) -> list[str]:
     found = []
     if data["slug"] != stem:
         found.append(f"slug: expected the file's name {stem!r}, got {data['slug']!r}")
-    if not any(cluster["big"] for cluster in data["cpu"]["clusters"]):
-        found.append("cpu.clusters: expected at least one with big = true")
-    cores = sum(cluster["cores"] for cluster in data["cpu"]["clusters"])
-    threads = data.get("advice", {}).get("threads", 1)
-    if threads > cores:
-        found.append(f"advice.threads: expected at most the {cores} cores of the CPU, got {threads}")
+    if "cpu" in data:
+        found += _cpu_contradictions(data)
     memory = data.get("memory", {})
     if "memory" in data and not {"ram_bytes", "bandwidth_gbs"} & set(memory):
         found.append("memory: expected ram_bytes or bandwidth_gbs; leave the group out where neither is known")
@@ -279,6 +275,17 @@ def _contradictions(data: dict[str, Any], stem: str) -> list[str]:
     processors = (CPU, *(item["name"] for item in data.get("accelerators", ())))
     for i, speed in enumerate(data.get("speed", ())):
         found += _word_problems(speed.get("processor", CPU), processors, f"speed[{i}].processor")
+    return found
+
+
+def _cpu_contradictions(data: dict[str, Any]) -> list[str]:
+    found, clusters = [], data["cpu"]["clusters"]
+    if not any(cluster["big"] for cluster in clusters):
+        found.append("cpu.clusters: expected at least one with big = true")
+    cores = sum(cluster["cores"] for cluster in clusters)
+    threads = data.get("advice", {}).get("threads", 1)
+    if threads > cores:
+        found.append(f"advice.threads: expected at most the {cores} cores of the CPU, got {threads}")
     return found
 
 

@@ -32,7 +32,7 @@ def _all_sources(device: Device) -> list[Source]:
 
 def _facts(device: Device) -> list[tuple[str, str]]:
     facts = [("soc", device.soc)]
-    facts += [("cpu", _cluster_text(cluster)) for cluster in device.clusters]
+    facts += [("cpu", _cluster_text(cluster)) for cluster in device.clusters] or [("cpu", "not known")]
     if device.ram_bytes:
         facts.append(("ram", ", ".join(_size_text(size) for size in device.ram_bytes)))
     if device.bandwidth_gbs is not None:
@@ -45,7 +45,7 @@ def _facts(device: Device) -> list[tuple[str, str]]:
         facts += _accelerator_facts(item)
     facts += [("measured", _measurement_text(item)) for item in device.measurements]
     facts += [("speed", _speed_text(speed)) for speed in device.speeds]
-    facts.append(("threads", f"{device.threads} of {device.cores} cores"))
+    facts.append(("threads", f"{device.threads} of {device.cores_text}"))
     facts.append(("budget", f"{device.max_model_bytes / 1e6:g} MB for the model file{_target(device)}"))
     return facts + ([("why", device.advice)] if device.advice else [])
 

@@ -67,8 +67,9 @@ def test_every_shipped_device_gets_a_plan_for_lite0(name: str) -> None:
     for item in device.accelerators:
         assert f"{item.name}) is not used: it needs {item.needs}." in text
     assert ("has no 8-bit dot-product instructions" in text) == (
-        not device.has_dotprod and not device.is_microcontroller
+        bool(device.clusters) and not device.has_dotprod and not device.is_microcontroller
     )
+    assert ("What its cores are is not known" in text) == (not device.clusters)
     assert all(note.endswith(".") and ".." not in note for note in plan.notes)
     json.dumps(plan.to_json())
 

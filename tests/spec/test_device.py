@@ -188,9 +188,16 @@ def test_what_is_not_toml_is_refused(content: bytes) -> None:
 def test_an_empty_file_names_every_missing_group() -> None:
     with pytest.raises(DeviceError) as caught:
         parse_device_file(b"", stem="x", where="x.toml")
-    for group in ("schema", "slug", "name", "class", "soc", "cpu", "system", "engines"):
+    for group in ("schema", "slug", "name", "class", "soc", "system", "engines"):
         assert f"{group}: missing" in str(caught.value)
-    assert "memory" not in str(caught.value)
+    for group in ("cpu", "memory"):
+        assert group not in str(caught.value)
+
+
+def test_of_a_cpu_that_nobody_describes_nothing_is_assumed() -> None:
+    device = load_device("ambarella_cv25")
+    assert not device.has_dotprod
+    assert "1 of an unknown number of cores" in device.as_text()
 
 
 @given(st.binary(max_size=300))

@@ -100,10 +100,10 @@ def _device(device: Device, bundle: Bundle) -> Html:
     size, most = model_bytes(manifest), device.max_model_bytes
     fits = "fits" if size <= most else "does NOT fit"
     pairs: list[tuple[str, Content]] = [
-        ("Chip", f"{device.soc}, {device.cores} cores, {device.architecture}"),
+        ("Chip", f"{device.soc}, {device.cores_text}, {device.architecture}"),
         ("Model file", f"{fits}: {megabytes(size)}, advised are at most {megabytes(most)}"),
         ("Recipe", _runs(device, ENGINE_OF_FORMAT.get(manifest.format, manifest.format), manifest.recipe.name)),
-        ("Threads", f"{device.threads} of {device.cores} cores are advised"),
+        ("Threads", f"{device.threads} of {device.cores_text} are advised"),
     ]
     if device.max_latency_ms is not None:
         pairs.append(("Target", f"{milliseconds(device.max_latency_ms)} for one input"))
