@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset, targets_of
 from edgetransfer.errors import DataError, InputError
-from edgetransfer.evaluate import evaluate, scores_of_bundle
+from edgetransfer.evaluate import Z_95, evaluate, scores_of_bundle
 from edgetransfer.pipeline.options import Silent, Watcher
 from edgetransfer.profile import profile
 from edgetransfer.spec.bundle import Bundle
@@ -53,6 +53,8 @@ class Pair:
         second: Name of the other.
         only_first: Inputs that only the first is right on.
         only_second: Inputs that only the second is right on.
+        difference: Accuracy of the first minus that of the second, -1 to 1.
+        difference_95: Its 95 % interval, of pairs.
         p_value: Of McNemar's exact test: how likely so uneven a split, or a more uneven one, is by chance.
         first_wins: Label to how many more of its inputs the first is right on, where it is ahead.
         second_wins: The same of the second.
@@ -62,6 +64,8 @@ class Pair:
     second: str
     only_first: int
     only_second: int
+    difference: float
+    difference_95: tuple[float, float]
     p_value: float
     first_wins: dict[str, int]
     second_wins: dict[str, int]
@@ -69,9 +73,10 @@ class Pair:
     def as_text(self) -> str:
         """Return the pair as one line."""
         verdict = "a difference" if self.p_value < 0.05 else "no difference that these inputs show"
+        low, high = (100 * end for end in self.difference_95)
         lines = (
-            f"{self.first} against {self.second}: right alone {self.only_first} and {self.only_second} times, "
-            f"McNemar p = {self.p_value:.3g}: {verdict}"
+            f"{self.first} against {self.second}: {100 * self.difference:+.1f} points ({low:+.1f} to {high:+.1f}), "
+            f"right alone {self.only_first} and {self.only_second} times, McNemar p = {self.p_value:.3g}: {verdict}"
         )
         for name, wins in ((self.first, self.first_wins), (self.second, self.second_wins)):
             if wins:
@@ -106,6 +111,8 @@ class CompareReport:
                     "second": pair.second,
                     "only_first_right": pair.only_first,
                     "only_second_right": pair.only_second,
+                    "difference": pair.difference,
+                    "difference_95": list(pair.difference_95),
                     "mcnemar_p": pair.p_value,
                     "first_wins": pair.first_wins,
                     "second_wins": pair.second_wins,
@@ -180,6 +187,18 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def difference_95(only_first: int, only_second: int, inputs: int) -> tuple[float, float]:
+    """Return the 95 % interval of a difference of accuracies on the same inputs, as shares.
+
+    Wald's interval for matched pairs with half an input added to each of the four counts, so that it holds with few
+    inputs too (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24).
+    """
+    first, second, n = only_first + 0.5, only_second + 0.5, inputs + 2
+    middle, spread = (first - second) / n, math.sqrt(first + second - (first - second) ** 2 / n) / n
+    return middle - Z_95 * spread, middle + Z_95 * spread
+
+
 def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
@@ -195,6 +214,8 @@ def _pair(first: tuple[str, NDArray[np.bool_]], second: tuple[str, NDArray[np.bo
         first[0],
         second[0],
         *counts,
+        (counts[0] - counts[1]) / len(labels),
+        difference_95(*counts, len(labels)),
         mcnemar(*counts),
         {label: lead for label, lead in ahead.items() if lead > 0},
         {label: -lead for label, lead in ahead.items() if lead < 0},

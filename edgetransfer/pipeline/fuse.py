@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
 from edgetransfer.pipeline.backbone_output import check_output, facts_of, tuned_options
 from edgetransfer.pipeline.deployed import check_images, deployed_backbone
+from edgetransfer.pipeline.finetune_report import reports_json
 from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.train import read_data, resolve_plan
 from edgetransfer.spec.backbone import BackboneChoice
@@ -27,6 +28,8 @@ from edgetransfer.transfer.view_batches import ViewBatches
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 """How far from the source (0) to the tuned model (1) is tried."""
+WITHIN = 0.01
+"""Of validation accuracy that may be given up on the new task for the sake of the old one."""
 RE_ESTIMATED_ON = 512
 """Training images that batch norm statistics are estimated from again."""
 BatchNorm = Literal["keep", "re_estimate", "auto"]
@@ -34,16 +37,45 @@ BatchNorm = Literal["keep", "re_estimate", "auto"]
 
 @dataclass(frozen=True, slots=True)
 class FuseRow:
-    """One model on the line: how far it is, whether its statistics were estimated again, how right it is deployed."""
+    """One model on the line, deployed.
+
+    Attributes:
+        alpha: How far it is.
+        re_estimated: Whether its batch norm statistics were estimated again.
+        reports: Split to how right it is.
+        old: The same on the old task, with a head of its own; empty where that is not asked for.
+    """
 
     alpha: float
     re_estimated: bool
     reports: Mapping[str, EvalReport]
+    old: Mapping[str, EvalReport] = field(default_factory=dict)
 
     @property
     def rank(self) -> tuple[float, float]:
         """Larger is better: accuracy on validation, then honesty of the scores there."""
-        return (self.reports["val"].accuracy, -self.reports["val"].log_loss)
+        return _rank(self.reports)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON values."""
+        found = {"alpha": self.alpha, "batch_norm_re_estimated": self.re_estimated, **reports_json(self.reports)}
+        return found | ({"old_task": reports_json(self.old)} if self.old else {})
+
+
+def _rank(reports: Mapping[str, EvalReport]) -> tuple[float, float]:
+    return (reports["val"].accuracy, -reports["val"].log_loss)
+
+
+def chosen_of(rows: Sequence[FuseRow]) -> FuseRow:
+    """Return the row that does best on validation; where an old task counts, the best on it among nearly as good ones.
+
+    Nearly as good is within `WITHIN` of the best on the new task.
+    """
+    best = max(rows, key=lambda row: row.rank)
+    if not best.old:
+        return best
+    near = [row for row in rows if row.reports["val"].accuracy >= best.reports["val"].accuracy - WITHIN]
+    return max(near, key=lambda row: (_rank(row.old), row.rank))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +100,23 @@ class FuseReport:
             "data": self.data.to_json(),
             "alpha": self.chosen.alpha,
             "batch_norm_re_estimated": self.chosen.re_estimated,
-            "tried": [
-                {
-                    "alpha": row.alpha,
-                    "batch_norm_re_estimated": row.re_estimated,
-                    **{split: one.to_json() for split, one in row.reports.items()},
-                }
-                for row in self.rows
-            ],
+            "tried": [row.to_json() for row in self.rows],
         }
 
     def as_text(self) -> str:
         """Return the report for people; of the test split only what was chosen is told."""
-        rows = [["alpha", "batch norm", "validation", ""]]
+        rows = [["alpha", "batch norm", "validation", *(["old task"] if self.chosen.old else []), ""]]
         for row in self.rows:
             mark = "chosen" if row is self.chosen else ""
             norm = "estimated again" if row.re_estimated else "kept"
-            rows.append([f"{row.alpha:g}", norm, f"{row.reports['val'].accuracy:.1%}", mark])
+            on = [f"{one['val'].accuracy:.1%}" for one in (row.reports, row.old) if one]
+            rows.append([f"{row.alpha:g}", norm, *on, mark])
         lines = [f"{self.source} (0) to {' + '.join(self.tuned)} (1), {self.recipe}", *aligned(rows, left=2)]
-        test = self.chosen.reports.get("test")
-        if test is not None:
-            low, high = test.accuracy_95
-            lines.append(f"test: {test.accuracy:.1%} ({low:.1%} to {high:.1%}, {test.samples} images)")
+        for name, reports in (("test", self.chosen.reports), ("test, old task", self.chosen.old)):
+            if "test" in reports:
+                test = reports["test"]
+                low, high = test.accuracy_95
+                lines.append(f"{name}: {test.accuracy:.1%} ({low:.1%} to {high:.1%}, {test.samples} images)")
         lines += ["", f"next:  edgetransfer build DATA --backbone keras:{self.output} --output NAME.bundle"]
         return "\n".join(lines)
 
@@ -101,6 +128,7 @@ def fuse(
     *,
     alphas: Sequence[float] = ALPHAS,
     batch_norm: BatchNorm = "auto",
+    old: Path | None = None,
     force: bool = False,
     watcher: Watcher | None = None,
 ) -> FuseReport:
@@ -114,6 +142,8 @@ def fuse(
         output: NAME.keras.
         alphas: From 0, the source, to 1, the tuned mean; beyond 1 goes further than tuning did.
         batch_norm: Keep the interpolated statistics, estimate them again on training images, or let validation choose.
+        old: Images of the task that the source knew: of models that are within a point of the best on the new task's
+            validation split, the one is taken that does best on the old one's. None: only the new task counts.
         force: Replace what is there.
         watcher: Is told the stages.
 
@@ -130,13 +160,13 @@ def fuse(
     check_images(options, dataset)
     line = _Line(options, tuned)
     with tempfile.TemporaryDirectory(prefix="edgetransfer-") as folder:
-        work = _Work(line, options, dataset, Path(folder), watcher)
+        work = _Work(line, options, dataset, Path(folder), watcher, old)
         rows = [work.source()]
         rows += [work.row(alpha, re_estimated=batch_norm == "re_estimate") for alpha in alphas]
-        best = max(rows, key=lambda row: row.rank)
+        best = chosen_of(rows)
         if batch_norm == "auto" and best.alpha:
             rows.append(work.row(best.alpha, re_estimated=True))
-        best = max(rows, key=lambda row: row.rank)
+        best = chosen_of(rows)
         work.set_to(best.alpha, re_estimated=best.re_estimated)
     write_backbone(output, line.model, line.facts(best.alpha, re_estimated=best.re_estimated, data=dataset.fingerprint))
     names = tuple(path.name for path in tuned)
@@ -178,14 +208,27 @@ class _Line:
 class _Work:
     """Judges models on the line, each deployed."""
 
-    def __init__(self, line: _Line, options: BuildOptions, dataset: Dataset, folder: Path, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        line: _Line,
+        options: BuildOptions,
+        dataset: Dataset,
+        folder: Path,
+        watcher: Watcher,
+        old: Path | None,
+    ) -> None:
         self._line, self._options, self._dataset = line, options, dataset
         self._folder, self._watcher = folder, watcher
+        self._old = None
+        if old is not None:
+            watcher.stage("reading the data of the old task")
+            self._old = read_data(options, old, watcher)
+            check_images(options, self._old)
         self._as_it_came = deployed_backbone(options, dataset, "alpha 0", watcher)
         self.recipe = resolve_plan(options).recipe.name
 
     def source(self) -> FuseRow:
-        return FuseRow(0.0, False, self._as_it_came.reports)
+        return FuseRow(0.0, False, self._as_it_came.reports, self._on_old_task(self._options, "alpha 0"))
 
     def row(self, alpha: float, *, re_estimated: bool) -> FuseRow:
         self.set_to(alpha, re_estimated=re_estimated)
@@ -194,7 +237,14 @@ class _Work:
         options = tuned_options(self._options, path)
         spec = self._as_it_came.spec
         found = deployed_backbone(options, self._dataset, f"alpha {alpha:g}", self._watcher, spec=spec)
-        return FuseRow(alpha, re_estimated, found.reports)
+        return FuseRow(alpha, re_estimated, found.reports, self._on_old_task(options, f"alpha {alpha:g}"))
+
+    def _on_old_task(self, options: BuildOptions, title: str) -> Mapping[str, EvalReport]:
+        if self._old is None:
+            return {}
+        # Ranges are measured on the new task, which the device will see: it is the same graph.
+        how: dict[str, Any] = {"spec": self._as_it_came.spec, "calibrated_on": self._dataset}
+        return deployed_backbone(options, self._old, f"{title} on the old task", self._watcher, **how).reports
 
     def set_to(self, alpha: float, *, re_estimated: bool) -> None:
         self._line.set_to(alpha)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +30,15 @@ def listen():
     return module
 
 
-def run(script, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, arguments)],
-        capture_output=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        **options,
+@pytest.fixture
+def run(run_example):
+    return lambda script, *arguments, **options: run_example(
+        f"keyword_phone/{script}", *arguments, text=False, **options
     )
 
 
 @pytest.mark.slow
-def test_words_are_learned_from_some_voices_and_each_is_heard_once_from_others(speech, listen, tmp_path):
+def test_words_are_learned_from_some_voices_and_each_is_heard_once_from_others(run, speech, listen, tmp_path):
     if any(status.path is None for status in weights.list_weights(["speech_embedding"])):
         pytest.skip("its weights are not here: edgetransfer weights fetch speech_embedding")
     clips = speech.write_clips(tmp_path / "clips", speech.TRAINING_VOICES, WORDS, OTHERS, each=36, seed=0)
@@ -83,7 +76,7 @@ def test_the_loop_calls_once_for_a_sound_and_not_for_the_room(listen, tiny_sound
     assert 6.0 < heard[1].time_s < 9.0
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path):
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path):
     for script, arguments in (("listen.py", ()), ("build.py", (tmp_path / "words.bundle",))):
         done = run(script, tmp_path / "none", *arguments, input=b"")
         assert done.returncode == 1

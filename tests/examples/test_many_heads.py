@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "examples" / "many_heads"
 
-
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+@pytest.fixture
+def run(run_example):
+    return lambda script, *arguments: run_example(f"many_heads/{script}", *arguments)
 
 
 @pytest.fixture
@@ -35,7 +21,7 @@ def frames(tiny_bundle, tmp_path):
     return tmp_path
 
 
-def test_the_camera_answers_and_learns_a_label_on_the_spot(tiny_bundle, frames):
+def test_the_camera_answers_and_learns_a_label_on_the_spot(run, tiny_bundle, frames):
     bundle = tiny_bundle.make_split_bundle(frames / "tiny.bundle").path
     answered = run("camera.py", bundle, frames / "frames")
     assert answered.returncode == 0, answered.stderr
@@ -45,7 +31,7 @@ def test_the_camera_answers_and_learns_a_label_on_the_spot(tiny_bundle, frames):
     assert sum("colour grey" in line for line in taught.stdout.splitlines()) == 5
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path):
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path):
     done = run("camera.py", tmp_path / "none.bundle", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
@@ -53,7 +39,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_desk_builds_one_bundle_for_all_questions(photos, small_keras, tmp_path):
+def test_the_desk_builds_one_bundle_for_all_questions(run, photos, small_keras, tmp_path):
     import keras
 
     pixels = keras.Input((32, 32, 3), name="pixels_raw")

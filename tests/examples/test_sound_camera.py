@@ -7,9 +7,6 @@ glass is a crash of high partials, the alarm two tones in turn.
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 import wave
 from pathlib import Path
 
@@ -35,14 +32,10 @@ def listen():
     return module
 
 
-def run(script, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, arguments)],
-        capture_output=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        **options,
+@pytest.fixture
+def run(run_example):
+    return lambda script, *arguments, **options: run_example(
+        f"sound_camera/{script}", *arguments, text=False, **options
     )
 
 
@@ -86,7 +79,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_camera_that_learned_sounds_raises_each_event_once_and_keeps_what_led_to_it(weights, listen, tmp_path):
+def test_a_camera_that_learned_sounds_raises_each_event_once_and_keeps_what_led_to_it(run, weights, listen, tmp_path):
     kinds, rng = ("alarm", "background", "dog_bark", "glass"), np.random.default_rng(0)
     for kind in kinds:
         (tmp_path / "sounds" / kind).mkdir(parents=True)
@@ -151,7 +144,7 @@ def test_the_loop_raises_events_with_a_recording_of_them(listen, tiny_sounds, tm
     assert end <= start[-1] + RATE_HZ < end + listen.BLOCK_SAMPLES
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path):
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path):
     done = run("listen.py", tmp_path / "none.bundle", tmp_path / "events", input=b"")
     assert done.returncode == 1
     assert done.stderr.decode().splitlines()[-1].startswith("Error: ")

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import functools
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "examples" / "tune_and_fuse" / "tune.py"
 
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+@pytest.fixture
+def run(run_example):
+    return functools.partial(run_example, "tune_and_fuse/tune.py")
 
 
 @pytest.mark.slow
-def test_three_bundles_come_out_and_are_compared(photos, small_keras, tmp_path):
+def test_three_bundles_come_out_and_are_compared(run, photos, small_keras, tmp_path):
     from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
     from edgetransfer.spec.preprocess import Normalisation
 
@@ -42,7 +30,7 @@ def test_three_bundles_come_out_and_are_compared(photos, small_keras, tmp_path):
     assert "tuned.bundle against fused.bundle" in done.stdout
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path):
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path):
     pytest.importorskip("keras", reason="building needs the extra 'train'")
     done = run(tmp_path / "none", tmp_path / "out")
     assert done.returncode == 1

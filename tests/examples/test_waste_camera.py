@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,15 +24,9 @@ tiny = load("tiny_bundle", ROOT / "tests" / "tiny_bundle.py")
 camera = load("waste_camera", FOLDER / "camera.py")
 
 
-def run(script: str, *arguments):
-    return subprocess.run(
-        [sys.executable, FOLDER / script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+@pytest.fixture
+def run(run_example):
+    return lambda script, *arguments: run_example(f"waste_camera/{script}", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +42,7 @@ def backbone(tmp_path_factory, small_keras):
 
 
 @pytest.mark.slow
-def test_a_folder_of_photos_becomes_a_camera_that_opens_the_right_flap(backbone, photos, tmp_path):
+def test_a_folder_of_photos_becomes_a_camera_that_opens_the_right_flap(run, backbone, photos, tmp_path):
     folder = photos.write_photos(tmp_path / "photos", each=30)
     built = run("build.py", folder, tmp_path / "waste.bundle", "--backbone", f"keras:{backbone}", "--at-least", 0.5)
     assert built.returncode == 0, built.stderr
@@ -66,14 +57,14 @@ def test_a_folder_of_photos_becomes_a_camera_that_opens_the_right_flap(backbone,
     assert "more photos help most" in again.stderr
 
 
-def test_the_camera_says_what_is_wrong_in_one_line(tmp_path):
+def test_the_camera_says_what_is_wrong_in_one_line(run, tmp_path):
     done = run("camera.py", tmp_path / "none.bundle", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_frame_that_cannot_be_read_is_skipped(tmp_path):
+def test_a_frame_that_cannot_be_read_is_skipped(run, tmp_path):
     bundle = tiny.make_bundle(tmp_path / "tiny.bundle").path
     frames = tmp_path / "frames"
     frames.mkdir()

@@ -5,7 +5,7 @@ from PIL import Image
 
 from edgetransfer.data import load_dataset
 from edgetransfer.errors import DataError, InputError
-from edgetransfer.pipeline.compare import compare, mcnemar
+from edgetransfer.pipeline.compare import compare, difference_95, mcnemar
 
 binomtest = pytest.importorskip("scipy.stats", reason="comes with the extra 'train'").binomtest
 
@@ -38,6 +38,22 @@ def test_mcnemar_is_the_exact_binomial_test(first, second):
     assert mcnemar(second, first) == mcnemar(first, second)
 
 
+def test_the_interval_of_a_difference_is_the_published_one():
+    # Agresti, Categorical Data Analysis, chapter 10: 1,600 voters asked twice, 150 and 86 changed their mind; there
+    # 0.04 +- 1.96 * 0.0095, without half a voter added.
+    low, high = difference_95(150, 86, 1600)
+    assert (low, high) == pytest.approx((0.04 - 1.96 * 0.0095, 0.04 + 1.96 * 0.0095), abs=1e-3)
+    assert difference_95(86, 150, 1600) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize(("first", "second", "inputs"), [(0, 0, 20), (3, 1, 40), (12, 30, 431)])
+def test_the_interval_holds_the_difference_and_gets_narrower_with_more_inputs(first, second, inputs):
+    low, high = difference_95(first, second, inputs)
+    assert low <= (first - second) / inputs <= high
+    more = difference_95(10 * first, 10 * second, 10 * inputs)
+    assert more[1] - more[0] < high - low
+
+
 def test_two_bundles_are_told_apart_and_where_each_is_ahead(bundles, data):
     report = compare([bundles / "right.bundle", bundles / "mixed.bundle"], data)
     right, mixed = report.contestants
@@ -45,6 +61,9 @@ def test_two_bundles_are_told_apart_and_where_each_is_ahead(bundles, data):
     assert mixed.report.accuracy == pytest.approx(1 / 3)
     (pair,) = report.pairs
     assert (pair.only_first, pair.only_second) == (18, 0)
+    assert pair.difference == pytest.approx(2 / 3)
+    low, high = pair.difference_95
+    assert 0 < low < pair.difference < high < 1
     assert pair.first_wins == {"green": 9, "red": 9}
     assert pair.second_wins == {}
     assert pair.p_value == pytest.approx(2 * 0.5**18)

@@ -11,7 +11,7 @@ from edgetransfer.spec.preprocess import Normalisation
 keras = pytest.importorskip("keras", reason="building needs the extra 'train'")
 
 from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone  # noqa: E402
-from edgetransfer.pipeline.fuse import fuse  # noqa: E402
+from edgetransfer.pipeline.fuse import FuseRow, chosen_of, fuse  # noqa: E402
 
 FACTS = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
 
@@ -52,6 +52,36 @@ def test_statistics_are_estimated_again_when_that_is_asked_for(options, folder, 
     out = tmp_path / "fused.keras"
     report = fuse(options, [folder / "tuned.keras"], out, alphas=(1.0,), batch_norm="re_estimate")
     assert [row.re_estimated for row in report.rows] == [False, True]
+
+
+def test_the_old_task_chooses_among_models_that_are_nearly_as_good_on_the_new_one(options, folder, photos, tmp_path):
+    old = photos.write_photos(tmp_path / "old", each=14, size_px=(32, 32))
+    report = fuse(options, [folder / "tuned.keras"], tmp_path / "fused.keras", alphas=(0.5, 1.0), old=old)
+    assert all(set(row.old) == {"val", "test"} for row in report.rows)
+    best = max(row.reports["val"].accuracy for row in report.rows)
+    near = [row for row in report.rows if row.reports["val"].accuracy >= best - 0.01]
+    assert report.chosen in near
+    assert report.chosen.old["val"].accuracy == max(row.old["val"].accuracy for row in near)
+    assert "test, old task" in report.as_text()
+    assert "old_task" in report.to_json()["tried"][0]
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "wanted"),
+    [((0.90, 0.92, 0.915), (0.99, 0.50, 0.60), 2), ((0.90, 0.92, 0.90), (0.99, 0.50, 0.99), 1)],
+)
+def test_no_more_than_a_point_of_the_new_task_is_given_up(new, old, wanted):
+    class Report:
+        log_loss = 1.0
+
+        def __init__(self, accuracy):
+            self.accuracy = accuracy
+
+    rows = [
+        FuseRow(alpha, False, {"val": Report(one)}, {"val": Report(other)})
+        for alpha, one, other in zip((0.0, 1.0, 0.5), new, old, strict=True)
+    ]
+    assert chosen_of(rows) is rows[wanted]
 
 
 def test_a_model_of_another_kind_is_refused(options, folder, tmp_path):
