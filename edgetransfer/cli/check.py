@@ -97,6 +97,7 @@ def evaluate(
     from edgetransfer.data import TASKS, load_dataset
     from edgetransfer.evaluate import evaluate_bundle
     from edgetransfer.spec.bundle import Bundle
+    from edgetransfer.spec.model_input import channels_of
 
     opened = Bundle.load(bundle)
     kind = opened.manifest.preprocess.kind
@@ -104,7 +105,14 @@ def evaluate(
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
         dataset = load_dataset(
-            data, kind=kind, seed=seed, for_training=False, tasks=TASKS, progress=watcher.step, workers=workers
+            data,
+            kind=kind,
+            seed=seed,
+            for_training=False,
+            tasks=TASKS,
+            channels=channels_of(opened.manifest.preprocess),
+            progress=watcher.step,
+            workers=workers,
         )
         watcher.close()
         _warn_of_other_data(opened, dataset, seed, watcher)

@@ -85,14 +85,21 @@ def parity(
     from edgetransfer.data import load_dataset
     from edgetransfer.pipeline.parity import parity as run_parity
     from edgetransfer.pipeline.parity import reference_first
-    from edgetransfer.pipeline.parity_artifacts import is_run
+    from edgetransfer.pipeline.parity_artifacts import artifact_channels, is_run
 
     ordered = reference_first(artifacts)
     if is_run(ordered[0]):
         extras.require("train")
     with console.standard_output_kept(), progress(quiet=quiet) as watcher:
         watcher.stage("reading the data")
-        dataset = load_dataset(data, seed=seed, for_training=False, progress=watcher.step, workers=workers)
+        dataset = load_dataset(
+            data,
+            seed=seed,
+            for_training=False,
+            channels=artifact_channels(ordered[0]),
+            progress=watcher.step,
+            workers=workers,
+        )
         report = run_parity(
             ordered,
             dataset,

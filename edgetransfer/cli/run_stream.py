@@ -60,7 +60,9 @@ def stream_options(function: Callable[..., Any]) -> Callable[..., Any]:
                   help="With -: raw signed 16-bit little-endian samples, so many a second. Of --frames the frames a "
                   "second, for their times. [default: the times at which frames came]")  # fmt: skip
     @click.option("--channels", type=click.IntRange(1, 64), metavar="N", help="Of raw samples. [default: 1]")
-    @click.option("--frames", metavar="FILE", help="Raw RGB frames, three bytes a pixel; - is standard input.")
+    @click.option("--frames", metavar="FILE",
+                  help="Raw frames, a byte for each channel of the bundle: three of RGB, one of grey; - is standard "
+                  "input.")  # fmt: skip
     @click.option("--size", callback=_read_size, metavar="WxH", help="Of --frames, in pixels.")
     @click.option("--smooth", type=click.IntRange(1), default=1, show_default=True, metavar="N",
                   help="Answer about the last N windows or frames together.")  # fmt: skip
@@ -182,20 +184,21 @@ def _hertz(wish: StreamWish) -> int | None:
 
 def _of_frames(predictor: Predictor, source: BinaryIO, wish: StreamWish) -> Iterator[StreamAnswer]:
     from edgetransfer.runtime.stream import FrameStream
+    from edgetransfer.spec.model_input import channels_of
 
     stream, began = FrameStream(predictor, smooth=wish.smooth), None
-    for number, frame in enumerate(_frames(source, wish)):
+    for number, frame in enumerate(_frames(source, wish, channels_of(predictor.bundle.manifest.preprocess))):
         began = time.monotonic() if began is None else began
         yield stream.push(frame, time.monotonic() - began if wish.rate is None else number / wish.rate)
 
 
-def _frames(source: BinaryIO, wish: StreamWish) -> Iterator[Frame]:
+def _frames(source: BinaryIO, wish: StreamWish, channels: int) -> Iterator[Frame]:
     import numpy as np
 
     width, height = wish.size or (0, 0)
-    content, number, size_bytes = b"", 0, width * height * 3
+    content, number, size_bytes = b"", 0, width * height * channels
     while len(content := source.read(size_bytes)) == size_bytes:
-        yield np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        yield np.frombuffer(content, np.uint8).reshape(height, width, channels)
         number += 1
     if not number:
         raise InputError(

@@ -52,12 +52,16 @@ def read_photos(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     kind: str = "image",
+    channels: int = 3,
 ) -> list[Photo]:
-    """Return the photos, sounds or sentences that can be decoded; the others are left out."""
+    """Return the photos, sounds or sentences that can be decoded; the others are left out.
+
+    Photos count as such if they can be read with so many `channels`.
+    """
     scanned: Sequence[Scanned | Unreadable] = (
         [scan_sentence(entry.text) for entry in entries]
         if kind == "text"
-        else scan([entry.path for entry in entries], kind=kind, workers=workers, progress=progress)
+        else scan([entry.path for entry in entries], kind=kind, channels=channels, workers=workers, progress=progress)
     )
     photos = []
     for entry, found in zip(entries, scanned, strict=True):

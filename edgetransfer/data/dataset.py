@@ -29,7 +29,8 @@ class Sample:
     """A photo: `split` is "train", "val" or "test", `sha256` of the file's bytes, sizes when upright.
 
     Of a sound the sizes are 0; of a sentence as well, `path` is the table's and `sha256` that of the text's UTF-8.
-    `label` is the answer as text; `target` its labels or its value, None where it is one label.
+    `label` is the answer as text; `target` its labels or its value, None where it is one label. `channels` are those
+    that the photo was found to be readable with.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Sample:
     height_px: int
     text: str = ""
     target: Target = None
+    channels: int = 3
 
     @property
     def source(self) -> Path | str:
@@ -134,6 +136,7 @@ def load_dataset(
     for_training: bool = True,
     tasks: Collection[str] = (ANSWERS["label"],),
     few: bool = False,
+    channels: int = 3,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Dataset:
@@ -157,6 +160,7 @@ def load_dataset(
         for_training: False takes given splits as they are, without train or with classes missing.
         tasks: the kinds of tasks that the caller can make of the answers: "single_label", "multi_label", "regression".
         few: take classes too small for every split made here, train comes first; always so without `for_training`.
+        channels: of photos: 1 and 3 take all of them, 4 those that have four; the others are left out.
         progress: called with (files read, files in all).
         workers: threads that read files; as many as cores if None.
 
@@ -165,7 +169,7 @@ def load_dataset(
     """
     if near_duplicates not in get_args(NearDuplicates):
         raise DataError(f"near_duplicates: expected one of {get_args(NearDuplicates)}, got {near_duplicates!r}")
-    source, findings = Path(path), Findings()
+    source, findings, drop = Path(path), Findings(), near_duplicates == "drop"
     listing = _usable(source, _list(source, kind), tasks)
     noun = NOUNS[listing.kind]
     plan = _plan_splits(listing, fractions, for_training=for_training)
@@ -174,16 +178,14 @@ def load_dataset(
     check = _ClassCheck(source, labels, plan, listing.task, few, strict)
     check.refuse_structure(listing)
     check.refuse_missing([(e, e.split) for e in listing.entries], noun)
-    photos = read_photos(listing.entries, findings, workers, progress, listing.kind)
-    if plan.all_made:
-        photos = drop_copies(photos, findings)
+    photos = read_photos(listing.entries, findings, workers, progress, listing.kind, channels)
+    photos = drop_copies(photos, findings) if plan.all_made else photos
     check.refuse_missing([(p.entry, p.split) for p in photos], f"usable {noun}")
     photos = _split(source, photos, plan, findings, seed, noun, few=few)
-    if not plan.all_made:
-        photos = check_given_splits(photos, findings, drop=near_duplicates == "drop")
+    photos = photos if plan.all_made else check_given_splits(photos, findings, drop=drop)
     if not plan.shares:
         check.refuse_missing([(p.entry, p.split) for p in photos], f"{noun} left")
-    return _dataset(source, listing, labels, plan, photos, findings)
+    return _dataset(source, listing, labels, plan, photos, findings, channels)
 
 
 def _list(source: Path, kind: str | None) -> Listing:
@@ -298,9 +300,10 @@ def _dataset(
     plan: _SplitPlan,
     photos: Sequence[Photo],
     findings: Findings,
+    channels: int,
 ) -> Dataset:
     samples = sorted(
-        (_sample(photo) for photo in photos),
+        (_sample(photo, channels) for photo in photos),
         key=lambda s: (SPLITS.index(s.split), s.label, s.sha256, str(s.path)),
     )
     report = DataReport(
@@ -321,10 +324,10 @@ def _dataset(
     return Dataset(tuple(samples), labels, report)
 
 
-def _sample(photo: Photo) -> Sample:
+def _sample(photo: Photo, channels: int) -> Sample:
     found = photo.found
     entry, size = photo.entry, (found.width_px, found.height_px)
-    return Sample(entry.path, entry.label, str(photo.split), found.sha256, *size, entry.text, entry.target)
+    return Sample(entry.path, entry.label, str(photo.split), found.sha256, *size, entry.text, entry.target, channels)
 
 
 def _labels_in_split(samples: Sequence[Sample], labels: Sequence[str], split: str) -> dict[str, int]:

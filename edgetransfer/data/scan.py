@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +47,16 @@ def scan(
     paths: Sequence[Path],
     *,
     kind: str = "image",
+    channels: int = 3,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Scanned | Unreadable]:
     """Return what is in each file, in the order of `paths`; never raises for a bad file.
 
-    `kind` is "image" or "audio". Threads suffice: hashing and the decoders let go of the interpreter lock.
+    `kind` is "image" or "audio", `channels` what an image is to have (`read_image`). Threads suffice: hashing and the
+    decoders let go of the interpreter lock.
     """
-    scan_one = _scan_sound if kind == "audio" else _scan_one
+    scan_one = _scan_sound if kind == "audio" else partial(_scan_one, channels=channels)
     results: list[Scanned | Unreadable] = []
     with ThreadPoolExecutor(workers or core_count()) as pool, warnings.catch_warnings():
         # TIFF and PNG readers warn about odd metadata; what matters here is whether the pixels decode.
@@ -82,10 +85,10 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
-def _scan_one(path: Path) -> Scanned | Unreadable:
+def _scan_one(path: Path, *, channels: int) -> Scanned | Unreadable:
     try:
         content = read_file(path)
-        thumbnail = read_thumbnail(content, THUMBNAIL_PX)
+        thumbnail = read_thumbnail(content, THUMBNAIL_PX, channels=channels)
     except InputError as error:
         return Unreadable(str(error))
     sha256 = _sha256(content)

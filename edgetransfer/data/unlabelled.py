@@ -31,6 +31,7 @@ def read_unlabelled(
     folder: Path,
     *,
     known: Collection[str] = (),
+    channels: int = 3,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Unlabelled:
@@ -40,6 +41,7 @@ def read_unlabelled(
         folder: Is searched to its bottom; hidden files and folders are passed over.
         known: sha256 of files that stand in labelled data already; they are left out, so that no photo of a
             validation or test split is learned from.
+        channels: What they are to have, as of `load_dataset`.
         workers: Threads that read; None: one a core.
         progress: Called with (files read, files in all).
 
@@ -49,7 +51,7 @@ def read_unlabelled(
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of photos without labels, got none of that name")
     paths = sorted(path for path in folder.rglob("*") if _is_photo(path, folder))
-    found = scan(paths, workers=workers, progress=progress)
+    found = scan(paths, channels=channels, workers=workers, progress=progress)
     by_content: dict[str, Sample] = {}
     left_out = unreadable = 0
     for path, one in zip(paths, found, strict=True):

@@ -22,26 +22,27 @@ LABELS = "labels.txt"
 _TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 _FEATURE, _IMAGE = 1, 2  # ContentProperties
 _NORMALISATION = 1  # ProcessUnitOptions
-_RGB = 1  # ColorSpaceType
+_COLOUR_SPACES = {1: 2, 3: 1, 4: 0}  # ColorSpaceType of so many channels: GRAYSCALE, RGB, UNKNOWN
 _MIN_PARSER_VERSION = "1.0.0"
 
 
-def add_metadata(model: bytes, *, name: str, labels: Sequence[str], licence: str) -> bytes:
-    """Return `model` with TFLite Metadata: raw RGB pixels in, one number a label out, and labels.txt appended.
+def add_metadata(model: bytes, *, name: str, labels: Sequence[str], licence: str, channels: int = 3) -> bytes:
+    """Return `model` with TFLite Metadata: raw pixels in, one number a label out, and labels.txt appended.
 
     Of an input that is no image, log-mel or ids of tokens, it says that these are features, without telling of what.
 
     Args:
-        model: A `.tflite` with (1, H, W, 3) uint8 pixels in, or another input, and (1, C) out.
+        model: A `.tflite` with (1, H, W, channels) uint8 pixels in, or another input, and (1, C) out.
         name: The model's name.
         labels: C labels in the order of the outputs.
         licence: Of the weights.
+        channels: Of images: 1, 3 or 4.
     """
     graph = Graph.read(model)
     buffer = schema.BufferT()
-    is_image = graph.dtype(graph.input) == "uint8" and graph.shape(graph.input)[3:] == (3,)
+    is_image = graph.dtype(graph.input) == "uint8" and graph.shape(graph.input)[3:] == (channels,)
     input_name = "image" if is_image else graph.name(graph.input)
-    buffer.data = np.frombuffer(_model_metadata(name, licence, input_name, is_image=is_image), np.uint8)
+    buffer.data = np.frombuffer(_model_metadata(name, licence, input_name, channels if is_image else None), np.uint8)
     graph.model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = b"TFLITE_METADATA", len(graph.model.buffers) - 1
@@ -63,10 +64,11 @@ def _zipped_labels(labels: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
-def _model_metadata(name: str, licence: str, input_name: str, *, is_image: bool) -> bytes:
+def _model_metadata(name: str, licence: str, input_name: str, channels: int | None) -> bytes:
+    """Return the metadata; `channels` are None where it is no image."""
     builder = flatbuffers.Builder(1024)
-    if is_image:
-        taken = _tensor(builder, input_name, _IMAGE, _image_properties(builder), [_raw_pixels(builder)], [])
+    if channels is not None:
+        taken = _tensor(builder, input_name, _IMAGE, _image_properties(builder, channels), [_raw_pixels(builder)], [])
     else:
         taken = _tensor(builder, input_name, _FEATURE, _table(builder, 0, {}), [], [])
     scores = _tensor(builder, "scores", _FEATURE, _table(builder, 0, {}), [], [_labels_file(builder)])
@@ -99,8 +101,8 @@ def _tensor(builder: Any, name: str, kind: int, properties: int, units: Sequence
     return _table(builder, 7, fields)
 
 
-def _image_properties(builder: Any) -> int:
-    return _table(builder, 1, {}, {0: lambda: builder.PrependInt8Slot(0, _RGB, 0)})
+def _image_properties(builder: Any, channels: int) -> int:
+    return _table(builder, 1, {}, {0: lambda: builder.PrependInt8Slot(0, _COLOUR_SPACES[channels], 0)})
 
 
 def _raw_pixels(builder: Any) -> int:

@@ -115,7 +115,8 @@ def step(model: bytes) -> float | None:
 
 def finish(model: bytes, card: Card) -> bytes:
     """Return `model` with TFLite Metadata: labels, pixels, licence."""
-    return add_metadata(model, name=card.name, labels=card.labels, licence=card.licence)
+    channels = card.preprocess.channels
+    return add_metadata(model, name=card.name, labels=card.labels, licence=card.licence, channels=channels)
 
 
 def survey(model: bytes) -> tuple[OpFact, ...]:

@@ -4,7 +4,8 @@ The file's `metadata_props` tell other clients what they need, each value a stri
 
 * "name": of the bundle.
 * "labels": a JSON list, in the order of the outputs.
-* "preprocess": a JSON object: height_px, width_px, fit ("squash", "crop", "pad") and pad_value.
+* "preprocess": a JSON object: height_px, width_px, fit ("squash", "crop", "pad"), pad_value, and channels where
+  they are not 3.
 * "input": what goes in: raw pixels; normalising is the graph's first op.
 * "output": "logits" or "scores".
 * "licence": of the weights.
@@ -35,6 +36,7 @@ from edgetransfer.export._onnx_survey import survey
 from edgetransfer.quantize.onnx_calibrate import calibrate
 from edgetransfer.quantize.onnx_carry_out import carry_out
 from edgetransfer.quantize.onnx_graph import OPSET, OnnxGraph, read_model
+from edgetransfer.spec.preprocess import CHANNELS, ImageInput
 
 ENGINE = FLOAT_ENGINE = "onnx"
 MODEL_FILE = "model.onnx"
@@ -85,11 +87,15 @@ def finish(model: bytes, card: Card) -> bytes:
         "name": card.name,
         "labels": json.dumps(list(card.labels), ensure_ascii=False),
         "preprocess": json.dumps(card.preprocess.to_json(), sort_keys=True),
-        "input": "uint8 RGB pixels 0 to 255, (1, height, width, 3)",
+        "input": _input_text(card.preprocess),
         "output": SCORES if card.scores else LOGITS,
         "licence": card.licence,
     }
     return _checked(graph.to_bytes())
+
+
+def _input_text(spec: ImageInput) -> str:
+    return f"uint8 {CHANNELS[spec.channels]} pixels 0 to 255, (1, height, width, {spec.channels})"
 
 
 def labels(model: bytes) -> list[str]:

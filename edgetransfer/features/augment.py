@@ -20,10 +20,12 @@ ERASE_AREA = (0.02, 0.2)  # of the image, as in that paper's lower half
 
 
 def augmented(image: NDArray[np.uint8], spec: ImageInput, *, sha256: str, seed: int, view: int) -> NDArray[np.uint8]:
-    """Return view number `view` (1, 2, ...) of `image` as the model takes it, (H, W, 3) uint8 RGB.
+    """Return view number `view` (1, 2, ...) of `image` as the model takes it, (H, W, channels) uint8.
+
+    Brightness and contrast change in all channels alike, saturation in the colours of a photo that has some.
 
     Args:
-        image: (H, W, 3) uint8 RGB as read.
+        image: (H, W, channels) uint8 as read.
         spec: The model's input; the view is prepared as every image is, after the crop.
         sha256: Of the image file, so that a view does not depend on the file's name or place in a list.
         seed: The build's seed.
@@ -53,8 +55,10 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     brightness, contrast, saturation = rng.uniform(1 - COLOUR, 1 + COLOUR, 3)
     real = image.astype(np.float32) * brightness
     real = (real - real.mean()) * contrast + real.mean()
-    grey = real.mean(axis=2, keepdims=True)
-    out: NDArray[np.uint8] = np.clip(np.rint(grey + (real - grey) * saturation), 0, 255).astype(np.uint8)
+    colours = real[:, :, :3]  # a fourth channel is no colour
+    grey = colours.mean(axis=2, keepdims=True)
+    real[:, :, :3] = grey + (colours - grey) * saturation
+    out: NDArray[np.uint8] = np.clip(np.rint(real), 0, 255).astype(np.uint8)
     return out
 
 
@@ -64,5 +68,5 @@ def _erase(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     rows, columns = max(1, int(height * side)), max(1, int(width * side))
     top, left = int(rng.integers(0, height - rows + 1)), int(rng.integers(0, width - columns + 1))
     out = image.copy()
-    out[top : top + rows, left : left + columns] = rng.integers(0, 256, (1, 1, 3), dtype=np.uint8)
+    out[top : top + rows, left : left + columns] = rng.integers(0, 256, (1, 1, image.shape[2]), dtype=np.uint8)
     return out

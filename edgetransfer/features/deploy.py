@@ -50,11 +50,12 @@ class FloatBackbone:
     normalisation: Normalisation
     height_px: int
     width_px: int
+    channels: int = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a recipe with fixed activation ranges needs: (n, H, W, 3) uint8 training images and their ranges."""
+    """What a recipe with fixed activation ranges needs: (n, H, W, channels) uint8 training images and their ranges."""
 
     images: NDArray[np.uint8]
     ranges: Ranges
@@ -94,7 +95,7 @@ def deploy(
     given: Calibration | None = None,
     reader: InputReader | None = None,
 ) -> bytes:
-    """Return the graph that the device will run: (1, H, W, 3) uint8 pixels in, or what `spec` says; features out.
+    """Return the graph that the device will run: (1, H, W, C) uint8 pixels in, or what `spec` says; features out.
 
     Args:
         backbone: From `float_backbone`.
@@ -166,11 +167,13 @@ def _convert(choice: BackboneChoice, path: Path, format: str) -> FloatBackbone:
         normalisation=loaded.normalisation,
         height_px=loaded.height_px,
         width_px=loaded.width_px,
+        channels=loaded.channels,
     )
     about = {
         "facts": result.facts,
         "height_px": result.height_px,
         "width_px": result.width_px,
+        "channels": result.channels,
         "graph_sha256": hashlib.sha256(result.graph).hexdigest(),
     }
     _write(path, result.graph)
@@ -187,7 +190,8 @@ def _from_cache(path: Path, format: str) -> FloatBackbone | None:
     if hashlib.sha256(graph).hexdigest() != about["graph_sha256"]:
         return None  # damaged: exported again
     normalisation = Normalisation(**about["facts"]["normalisation"])
-    return FloatBackbone(format, graph, about["facts"], normalisation, about["height_px"], about["width_px"])
+    shape = (about["height_px"], about["width_px"], about.get("channels", 3))
+    return FloatBackbone(format, graph, about["facts"], normalisation, *shape)
 
 
 def _checked(path: Path) -> bytes | None:

@@ -75,7 +75,7 @@ def extract(
     """Return the features of `views`, from the cache where they are there.
 
     Args:
-        graph: The deployed backbone: (1, H, W, 3) uint8 pixels in, or what `spec` says, (1, D) features out.
+        graph: The deployed backbone: (1, H, W, channels) uint8 pixels in, or what `spec` says, (1, D) features out.
         views: What to look at.
         spec: How a sample becomes the graph's input.
         engine: The deployed engine.
@@ -187,10 +187,10 @@ def windows(view: View, spec: ModelInput, reader: InputReader | None = None) -> 
 
 
 def model_input(view: View, spec: ModelInput) -> NDArray[np.uint8]:
-    """Return what the model is given for the image `view`: (H, W, 3) uint8 RGB."""
+    """Return what the model is given for the image `view`: (H, W, channels) uint8."""
     if not isinstance(spec, ImageInput):
         raise InputError(f"expected an image, got {spec.kind}")
-    image = read_image(view.sample.path)
+    image = read_image(view.sample.path, channels=spec.channels)
     if view.number == 0:
         return prepare(image, spec)
     return augmented(image, spec, sha256=view.sample.sha256, seed=view.seed, view=view.number)

@@ -46,7 +46,8 @@ def deploy_to_fit(
     Returns:
         The graph, calibrated on images prepared as chosen; the input; and each way's accuracy, see `choose_fit`.
     """
-    spec = ImageInput(backbone.height_px, backbone.width_px, options.fit or "squash")
+    fit = options.fit or "squash"
+    spec = ImageInput(backbone.height_px, backbone.width_px, fit, channels=backbone.channels)
     graph = deploy(backbone, plan.recipe, samples, spec)
     if options.fit is not None:
         return graph, spec, {}

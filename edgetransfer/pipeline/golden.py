@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.dense import apply_head
 from edgetransfer.spec.golden import Golden
 from edgetransfer.spec.manifest import GoldenInfo
+from edgetransfer.spec.model_input import channels_of
 from edgetransfer.spec.preprocess import ImageInput
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ _SENTENCES = (
 SYNTHETIC_SHAPES_PX = ((96, 128), (128, 96), (224, 224), (240, 320))
 
 
-def own_frames(dataset: Dataset) -> tuple[NDArray[np.uint8], ...]:
-    """Return a few of the user's validation images, one label after the other, as (h, w, 3) uint8 RGB.
+def own_frames(dataset: Dataset, channels: int = 3) -> tuple[NDArray[np.uint8], ...]:
+    """Return a few of the user's validation images, one label after the other, as (h, w, channels) uint8.
 
     Only pixels are kept: no EXIF, no names. They are drawn by content hash.
     """
@@ -49,7 +49,7 @@ def own_frames(dataset: Dataset) -> tuple[NDArray[np.uint8], ...]:
         by_label[sample.label].append(sample)
     rounds = range(max(len(samples) for samples in by_label.values()))
     drawn = [samples[turn] for turn in rounds for samples in by_label.values() if turn < len(samples)]
-    return tuple(_shrunk(read_image(sample.path)) for sample in drawn[:SAMPLES])
+    return tuple(_shrunk(read_image(sample.path, channels=channels)) for sample in drawn[:SAMPLES])
 
 
 def own_raws(dataset: Dataset, reader: InputReader) -> tuple[NDArray[Any], ...]:
@@ -64,7 +64,7 @@ def own_raws(dataset: Dataset, reader: InputReader) -> tuple[NDArray[Any], ...]:
 def synthetic_raws(spec: ModelInput, reader: InputReader) -> tuple[NDArray[Any], ...]:
     """Return raw inputs that say nothing, the same ones everywhere: colours, tones in noise, or sentences."""
     if spec.kind == "image":
-        return synthetic_frames()
+        return synthetic_frames(channels_of(spec))
     if isinstance(spec, AudioInput):
         return tuple(_one_window(one, reader) for one in _tones(spec.sample_rate_hz))
     return tuple(np.frombuffer(text.encode(), np.uint8) for text in _SENTENCES)
@@ -85,14 +85,14 @@ def _tones(rate_hz: int) -> Iterator[NDArray[np.float32]]:
         yield (np.rint(sound * 2**13) / 2**15).astype(np.float32)
 
 
-def synthetic_frames() -> tuple[NDArray[np.uint8], ...]:
-    """Return frames that show nothing: smooth random colours, the same ones everywhere."""
+def synthetic_frames(channels: int = 3) -> tuple[NDArray[np.uint8], ...]:
+    """Return frames that show nothing: smooth random colours or greys, the same ones everywhere."""
     rng = np.random.default_rng(20_201)
     frames = []
     for number in range(SAMPLES):
         height, width = SYNTHETIC_SHAPES_PX[number % len(SYNTHETIC_SHAPES_PX)]
-        coarse = rng.integers(0, 256, (4 + number, 4 + number, 3), dtype=np.uint8)
-        frames.append(prepare(coarse, ImageInput(height, width)))
+        coarse = rng.integers(0, 256, (4 + number, 4 + number, channels), dtype=np.uint8)
+        frames.append(prepare(coarse, ImageInput(height, width, channels=channels)))
     return tuple(frames)
 
 
@@ -204,9 +204,9 @@ def _shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     longest = max(height, width)
     if longest <= LONGEST_PX:
         return frame
-    shape = replace(
-        ImageInput(1, 1),
+    shape = ImageInput(
         height_px=max(1, round(height * LONGEST_PX / longest)),
         width_px=max(1, round(width * LONGEST_PX / longest)),
+        channels=frame.shape[2],
     )
     return prepare(frame, shape)

@@ -205,7 +205,8 @@ def _compared(said: Said) -> Compared:
 
 
 def _pixel_parity(reference: About, about: About, tally: _Tally) -> PixelParity:
-    mine, theirs = reference.preprocess.to_json(), about.preprocess.to_json()
+    # Three channels are not told in JSON.
+    mine, theirs = ({"channels": 3} | one.preprocess.to_json() for one in (reference, about))
     fields = tuple(f"{name} {theirs[name]} (reference {mine[name]})" for name in mine if mine[name] != theirs[name])
     counted = (tally.pixels, tally.bits) if tally.comparable else (None, None)
     return PixelParity(about.name, fields, tally.images, *counted)

@@ -19,6 +19,7 @@ from edgetransfer.runtime.image import prepare
 from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.manifest import MANIFEST_FILE, Manifest
+from edgetransfer.spec.model_input import channels_of
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.task import Task
 from edgetransfer.spec.tensor import TensorSpec
@@ -70,7 +71,7 @@ class Artifact(Protocol):
         """What is known of it."""
 
     def pixels(self, sample: Sample) -> NDArray[np.uint8]:
-        """Return the input that this artifact is given for `sample`, (H, W, 3) uint8 RGB."""
+        """Return the input that this artifact is given for `sample`, (H, W, channels) uint8."""
 
     def outputs(self, inputs: Sequence[NDArray[np.uint8]], threads: Executor) -> NDArray[Any]:
         """Return the stored outputs of `inputs`, (n, C), in its own labels' order."""
@@ -108,6 +109,19 @@ def open_artifact(path: Path, name: str, providers: Sequence[str] | None = None)
         BackboneError, WeightsError: a run's Keras backbone cannot be built.
     """
     return KerasArtifact(path, name) if is_run(path) else BundleArtifact(Bundle.load(path), name, providers)
+
+
+def artifact_channels(path: Path) -> int:
+    """Return with how many channels what lies in the folder `path` looks at images.
+
+    Raises:
+        BundleError: it is neither a bundle nor a run, or damaged.
+    """
+    if not is_run(path):
+        return channels_of(Bundle.load(path).manifest.preprocess)
+    from edgetransfer.models.trained import TrainedModel
+
+    return ImageInput.from_json(TrainedModel.load(path).description["preprocess"]).channels
 
 
 class KerasArtifact:
@@ -185,7 +199,8 @@ class BundleArtifact:
 
     def pixels(self, sample: Sample) -> NDArray[np.uint8]:
         """Return what the device gives the model for `sample`."""
-        return prepare(read_image(sample.path), self.about.preprocess)
+        spec = self.about.preprocess
+        return prepare(read_image(sample.path, channels=spec.channels), spec)
 
     def outputs(self, inputs: Sequence[NDArray[np.uint8]], threads: Executor) -> NDArray[Any]:
         """Return the engine's outputs; each image is one inference, as on the device."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetransfer.pipeline.parity_report import Examined, answer_texts
-from edgetransfer.runtime.files import read_image
+from edgetransfer.runtime.files import shown_pixels
 from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.preprocess import ImageInput
 
@@ -49,7 +49,7 @@ def draw_grid(samples: Sequence[Examined]) -> bytes:
 
 
 def _thumbnail(sample: Examined) -> Any:
-    return prepare(read_image(Path(sample.path)), ImageInput(THUMB_PX, THUMB_PX, "pad", pad_value=235))
+    return prepare(shown_pixels(sample.path, sample.channels), ImageInput(THUMB_PX, THUMB_PX, "pad", pad_value=235))
 
 
 def _caption(sample: Examined) -> list[tuple[str, str]]:

@@ -173,6 +173,7 @@ def worst_samples(
             label=samples[i].label,
             answers={one.about.name: _answer(one, i) for one in said},
             distance=_finite(farthest[i]),
+            channels=samples[i].channels,
         )
         for i in chosen
     )

@@ -30,12 +30,14 @@ class Examined:
         answers: One for each artifact, in their order.
         distance: How far the outputs of the farthest artifact are from the reference's, at most, in real numbers;
             None where they were not finite.
+        channels: With how many the photo is looked at.
     """
 
     path: str
     label: str
     answers: Mapping[str, Answer]
     distance: float | None
+    channels: int = 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the sample as JSON values."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgetransfer.data import load_dataset
 from edgetransfer.errors import BackboneError, ExportError, RecipeError, WeightsError
+from edgetransfer.models import backbones
 from edgetransfer.pipeline.options import Silent, Watcher
 from edgetransfer.pipeline.recommend_candidates import Candidate, LeftOut, Space, list_candidates
 from edgetransfer.pipeline.recommend_choice import Limits, choose
@@ -66,7 +67,14 @@ def recommend(
     watcher.stage("finding what fits")
     candidates, left_out = list_candidates(options.space, device, options.limits.max_bytes)
     watcher.stage("reading the data")
-    dataset = load_dataset(options.data, seed=options.seed, progress=watcher.step, workers=options.workers)
+    channels = {backbones.channels_of(one.choice) for one in candidates}
+    dataset = load_dataset(
+        options.data,
+        seed=options.seed,
+        channels=channels.pop() if len(channels) == 1 else 3,
+        progress=watcher.step,
+        workers=options.workers,
+    )
     samples = tuple(drawn(dataset, options.photos))
     judge = Judge(dataset, samples, device, options.workers)
     search = _Search(judge, options.limits, watcher, lambda: clock() - begun > options.seconds)

@@ -173,7 +173,7 @@ class Judge:
             BackboneError, WeightsError, ExportError, RecipeError: it cannot be made.
         """
         backbone = float_backbone(candidate.choice, candidate.plan.format)
-        spec = ImageInput(backbone.height_px, backbone.width_px)
+        spec = ImageInput(backbone.height_px, backbone.width_px, channels=backbone.channels)
         return deploy(backbone, candidate.plan.recipe, self.dataset.split("train"), spec), spec
 
     def cost(self, candidate: Candidate, graph: bytes) -> Cost:

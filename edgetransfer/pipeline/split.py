@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ from edgetransfer.spec.bundle import Bundle, write_bundle
 from edgetransfer.spec.device import Device, load_device
 from edgetransfer.spec.head import HEAD_SUFFIX
 from edgetransfer.spec.manifest import BackboneInfo, DataInfo, GoldenInfo, HeadInfo, Manifest, SplitMetric
+from edgetransfer.spec.model_input import channels_of
 from edgetransfer.spec.preprocess import Normalisation
 from edgetransfer.spec.task import EMBEDDING, Task
 from edgetransfer.spec.task_report import AnyTaskReport, MultiLabelReport, OrdinalReport, RegressionReport, figures_of
@@ -124,7 +126,7 @@ def train_head(
     watcher = watcher or Silent()
     refuse_place(output, force=force)
     backbone = backbone_of(bundle)
-    dataset = _read(options, wish, watcher, kind=backbone.spec.kind)
+    dataset = _read(options, wish, watcher, kind=backbone.spec.kind, channels=channels_of(backbone.spec))
     trained = train_head_on(backbone, dataset, wish, options, reject=reject, teachable=teachable, watcher=watcher)
     exported = _evaluated(bundle, trained, dataset, watcher)
     trained = _with_metrics(trained, exported)
@@ -133,9 +135,9 @@ def train_head(
     return HeadReport(output, bundle, dataset.report, row)
 
 
-def _read(options: BuildOptions, wish: HeadWish, watcher: Watcher, *, kind: str | None = None) -> Dataset:
+def _read(options: BuildOptions, wish: HeadWish, watcher: Watcher, **asked: Any) -> Dataset:
     watcher.stage(f"reading {wish.data}")
-    return read_data(options, wish.data, watcher, kind=kind, tasks=TASKS, few=True)
+    return read_data(options, wish.data, watcher, tasks=TASKS, few=True, **asked)
 
 
 def _check_names(wishes: Sequence[HeadWish]) -> None:

@@ -16,6 +16,7 @@ from edgetransfer.quantize.support import why_not, why_not_of_kind
 from edgetransfer.spec.backbone import BackboneSpec
 from edgetransfer.spec.device import Device, EngineSupport
 from edgetransfer.spec.manifest import FORMATS
+from edgetransfer.spec.preprocess import CHANNELS
 from edgetransfer.spec.recipe import RECIPES, Plan, Recipe
 
 FORMAT_OF_ENGINE = {"litert": "litert", "onnx": "onnx", "tflm": "tflm"}
@@ -116,6 +117,7 @@ def make_plan(
         threads=None if device is None else device.threads,
         notes=(note, *_sign_notes(chosen, chosen_engine), *said),
         providers=chosen_engine.providers,
+        channels=backbone.channels,
     )
 
 
@@ -126,7 +128,7 @@ def plan_as_text(plan: Plan, *, notes: bool = True, takes: str | None = None) ->
     """
     rows = [
         ("backbone", f"{plan.backbone}, alpha {plan.alpha:g}"),
-        ("input", takes or f"{plan.height_px} x {plan.width_px} px, RGB"),
+        ("input", takes or f"{plan.height_px} x {plan.width_px} px, {CHANNELS[plan.channels]}"),
         ("recipe", f"{plan.recipe.name}: {plan.recipe.summary}"),
         ("format", plan.format),
         ("engine", plan.engine + (f" on {', '.join(plan.providers)}" if plan.providers else "")),

@@ -1,4 +1,4 @@
-"""Reads photos from files, bytes and PIL images into plain RGB arrays; the only user of Pillow.
+"""Reads photos from files, bytes and PIL images into plain arrays of 1, 3 or 4 channels; the only user of Pillow.
 
 JPEG, PNG, WebP, BMP and TIFF are read. Everything that can be wrong with a file ends in an InputError with
 one clear line: Pillow's own settings and limits are neither changed nor relied upon.
@@ -53,6 +53,8 @@ _REFUSED = (
 )
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32, 4.6.4
 _SHORT = 3  # EXIF's type of an unsigned 16-bit number
+_EXTRA_SAMPLES_TAG = 338  # TIFF 6.0, section 18: what a channel beside the colours is
+_UNSPECIFIED, _PREMULTIPLIED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +66,57 @@ class Thumbnail:
     height_px: int
 
 
-def read_image(source: str | Path | bytes | Image.Image, *, draft_px: int | None = None) -> NDArray[np.uint8]:
-    """Return a photo as (H, W, 3) uint8 RGB, upright.
+def read_image(
+    source: str | Path | bytes | Image.Image, *, channels: int = 3, draft_px: int | None = None
+) -> NDArray[np.uint8]:
+    """Return a photo as (H, W, channels) uint8, upright.
 
-    The EXIF orientation is applied; grey, palette, CMYK and 16-bit images (their high bytes) become RGB;
-    transparent pixels are laid on white; colour profiles are ignored.
+    The EXIF orientation is applied; of 16 bits the high byte is taken; colour profiles are ignored.
+
+    * 3, RGB: grey, palette and CMYK images become RGB; transparent pixels are laid on white.
+    * 1, grey: the same, then luminance as Pillow's "L" computes it (ITU-R BT.601). Grey stays as it is.
+    * 4, RGB and what the camera gives beside it: a PNG or TIFF of four channels, each as it stands in the file. The
+      fourth is not taken for transparency, and never made up.
 
     Args:
         source: a file's path, its bytes, or an open PIL image.
+        channels: 1, 3 or 4.
         draft_px: lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which is faster, as long as both
             sides keep at least this many pixels.
 
     Raises:
         InputError: no such file; empty, truncated or unreadable; more than MAX_PIXELS pixels; a GIF, another
-            animation, or another format; or Pillow is not installed. The message begins with the path.
+            animation, or another format; four channels are wanted and not there; or Pillow is not installed. The
+            message begins with the path.
     """
     name = str(source) if isinstance(source, str | Path) else "image"
     try:
         if isinstance(source, str | Path):
             source = read_file(Path(source))
         image = _open(source, draft_px) if isinstance(source, bytes) else _given(source)
-        return np.array(_upright(image))
+        pixels = np.array(_upright(image, channels))
+        return pixels[:, :, None] if channels == 1 else pixels
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
 
-def read_thumbnail(content: bytes, side_px: int) -> Thumbnail:
+def shown_pixels(path: str | Path, channels: int) -> NDArray[np.uint8]:
+    """Return the photo as (H, W, 3) uint8 RGB for people, as a model of so many channels sees it: grey is grey.
+
+    A fourth channel is left out.
+
+    Raises:
+        InputError: as in `read_image`.
+    """
+    pixels = read_image(path, channels=channels)
+    return pixels[:, :, :3] if channels > 1 else np.repeat(pixels, 3, axis=2)
+
+
+def read_thumbnail(content: bytes, side_px: int, *, channels: int = 3) -> Thumbnail:
     """Return the photo in `content` (a file's bytes), squashed to a grey square of `side_px`.
 
-    The whole file is decoded, JPEGs at a fraction of their size, so that damage at its end is found too.
+    The whole file is decoded, JPEGs at a fraction of their size, so that damage at its end is found too. `channels`
+    are those that `read_image` will be asked for; a fourth is not in the thumbnail.
 
     Raises:
         InputError: as in `read_image`; the message does not name the file.
@@ -103,7 +127,7 @@ def read_thumbnail(content: bytes, side_px: int) -> Thumbnail:
         # Four pixels for each of the thumbnail's, so that resizing has something to average.
         image.draft("RGB", (4 * side_px, 4 * side_px))
     drafted = image.size
-    upright = _upright(image)
+    upright = _upright(image, channels)
     width, height = size if upright.size == drafted else size[::-1]
     small = upright.convert("L").resize((side_px, side_px), _pil("Image").Resampling.BILINEAR)
     return Thumbnail(np.array(small), width, height)
@@ -183,33 +207,60 @@ def _format_of(content: bytes) -> str:
     raise InputError(f"expected JPEG, PNG, WebP, BMP or TIFF, got a file that begins with {content[:8]!r}")
 
 
-def _upright(image: Any) -> Any:
-    """Return `image` decoded, as RGB, turned as its EXIF orientation says."""
+def _upright(image: Any, channels: int) -> Any:
+    """Return `image` decoded, with so many channels, turned as its EXIF orientation says."""
     try:
         image.load()
-        rgb = _rgb(image)
+        pixels = _four(image) if channels == 4 else _flat(image, "L" if channels == 1 else "RGB")
         # Pillow turns a TIFF itself while loading it; before 10 it kept the tag all the same.
         turn = 1 if image.format == "TIFF" else _orientation(image.info.get("exif", b""))
         transpose = _turns().get(turn)
-        return rgb if transpose is None else rgb.transpose(transpose)
+        return pixels if transpose is None else pixels.transpose(transpose)
     except InputError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise InputError(f"truncated or damaged {image.format or 'image'}: {error or type(error).__name__}") from error
 
 
-def _rgb(image: Any) -> Any:
+def _flat(image: Any, mode: str) -> Any:
+    """Return `image` as "RGB" or "L", on white where it is transparent."""
     module = _pil("Image")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         # A PNG has at most 16 bits; older Pillow gives them as 32-bit integers.
-        return module.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return module.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
     if image.mode in ("I", "F"):
         raise InputError(f"expected 8 or 16 bits for each colour, got 32 (mode {image.mode}): convert to JPEG or PNG")
     if _has_transparency(image):
         white = module.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
-        return white.convert("RGB")
-    return image.convert("RGB")
+        return white.convert("RGB").convert(mode)
+    # By way of RGB, so that a CMYK photo is as grey as it would be in colour.
+    return image.convert(mode) if image.mode == "L" else image.convert("RGB").convert(mode)
+
+
+def _four(image: Any) -> Any:
+    """Return `image` with four channels as they stand in the file, as "RGBA" or "RGBX".
+
+    Raises:
+        InputError: it has others.
+    """
+    expected = "expected 4 channels, RGB and a fourth, in a PNG or TIFF"
+    extra = getattr(image, "tag_v2", {}).get(_EXTRA_SAMPLES_TAG)
+    if image.mode == "RGBa" or (extra and extra[0] == _PREMULTIPLIED):
+        raise InputError(
+            f"{expected}, got colours that were multiplied by the fourth (ExtraSamples 1); write it as unspecified (0)"
+        )
+    if image.mode == "RGB" and extra == (_UNSPECIFIED,):
+        # Pillow keeps four bytes a pixel and shows three; this is how to get the fourth.
+        return _pil("Image").frombytes("RGBX", image.size, image.tobytes("raw", "RGBX"))
+    if image.mode not in ("RGBA", "RGBX") or (extra and len(extra) > 1):
+        if extra and len(extra) > 1:
+            raise InputError(f"{expected}, got {3 + len(extra)}")
+        got = "inks (CMYK)" if image.mode == "CMYK" else f"{len(image.getbands())} (mode {image.mode})"
+        raise InputError(f"{expected}, got {got}; the fourth cannot be guessed")
+    if image.format not in (None, "PNG", "TIFF"):
+        raise InputError(f"{expected}, got a {image.format}, whose fourth is transparency; convert to PNG")
+    return image
 
 
 def _has_transparency(image: Any) -> bool:

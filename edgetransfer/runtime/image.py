@@ -38,25 +38,28 @@ _BLOCK_BYTES = (
 
 
 def prepare(image: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.uint8]:
-    """Return `image` as the model takes it: (height_px, width_px, 3) uint8 RGB, a new array.
+    """Return `image` as the model takes it: (height_px, width_px, channels) uint8, a new array.
 
     Args:
-        image: (H, W, 3) uint8 RGB, at least 1 x 1 px; any strides (a slice or flip is fine).
+        image: (H, W, channels) uint8, of a grey model also (H, W), at least 1 x 1 px; any strides (a slice or flip is
+            fine).
         spec: the model's input, with the way to meet its shape.
 
     Raises:
-        InputError: another dtype or shape; says how to convert.
+        InputError: another dtype or shape; says how to convert. Colours are never made grey, or grey coloured, here:
+            an array has what the camera gave.
     """
-    _check(image)
+    image = _checked(image, spec.channels)
     if image.shape == spec.shape:
         return np.array(image, order="C")  # what the steps above come to
     height, width = int(image.shape[0]), int(image.shape[1])
     plan = _plan(height, width, spec)
-    rows = np.ascontiguousarray(image).reshape(height, width * 3)[plan.source]
+    rows = np.ascontiguousarray(image).reshape(height, width * spec.channels)[plan.source]
     if plan.fills:
-        return _resize(rows, plan).reshape(spec.shape)
+        return _resize(rows, plan, spec.channels).reshape(spec.shape)
     padded = np.full(spec.shape, spec.pad_value, np.uint8)
-    padded[plan.inner] = _resize(rows, plan).reshape(plan.down.target, plan.across.target, 3)
+    inner = (plan.down.target, plan.across.target, spec.channels)
+    padded[plan.inner] = _resize(rows, plan, spec.channels).reshape(inner)
     return padded
 
 
@@ -104,26 +107,54 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _check(image: Any) -> None:
+_WANTED = {
+    1: "(H, W) or (H, W, 1) uint8 grey",
+    3: "(H, W, 3) uint8 RGB",
+    4: "(H, W, 4) uint8, RGB and a fourth channel",
+}
+_LUMINANCE = "((image[:, :, :3] @ np.array([19595, 38470, 7471]) + 32768) >> 16).astype(np.uint8)"
+"""Pillow's "L", which is ITU-R BT.601's luminance in 65536ths."""
+
+
+def _checked(image: Any, channels: int) -> NDArray[np.uint8]:
+    """Return `image` as (H, W, channels).
+
+    Raises:
+        InputError: it is something else.
+    """
+    wanted = _WANTED[channels]
     if not isinstance(image, np.ndarray):
-        raise InputError(f"image: expected a (H, W, 3) uint8 RGB array, got {type(image).__name__}")
-    if image.ndim == 2:
-        raise InputError(
-            f"image: expected (H, W, 3) RGB, got grey {image.shape}; make it RGB: "
-            "np.repeat(image[:, :, None], 3, axis=2)"
-        )
-    if image.ndim != 3 or image.shape[2] != 3:
-        hint = (
-            "; drop alpha with image[:, :, :3]" if image.ndim == 3 and image.shape[2] == 4 else "; one frame at a time"
-        )
-        raise InputError(f"image: expected (H, W, 3) RGB, got {image.shape}{hint}")
+        raise InputError(f"image: expected a {wanted} array, got {type(image).__name__}")
+    if image.ndim == 2 and channels == 1:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] != channels:
+        raise InputError(f"image: expected {wanted}, got {_shape_and_hint(image.shape, channels)}")
     if image.dtype != np.uint8:
-        raise InputError(
-            f"image: expected uint8 values 0 to 255, got {image.dtype}; "
-            "floats from 0 to 1 become so by np.rint(image * 255).astype(np.uint8)"
+        hint = (
+            "16 bits become 8 by (image >> 8).astype(np.uint8), a sensor's 10, 12 or 14 by fewer"
+            if image.dtype == np.uint16
+            else "floats from 0 to 1 become so by np.rint(image * 255).astype(np.uint8)"
         )
+        raise InputError(f"image: expected uint8 values 0 to 255, got {image.dtype}; {hint}")
     if not image.size:
         raise InputError(f"image: expected at least 1 x 1 px, got {image.shape}")
+    pixels: NDArray[np.uint8] = image
+    return pixels
+
+
+def _shape_and_hint(shape: tuple[int, ...], channels: int) -> str:
+    """Return a `shape` that does not do, and how it becomes one with so many `channels`."""
+    grey = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
+    if channels == 3 and grey:
+        pixels = "image[:, :, None]" if len(shape) == 2 else "image"
+        return f"grey {shape}; make it RGB: np.repeat({pixels}, 3, axis=2)"
+    if channels == 4 and (grey or (len(shape) == 3 and shape[2] == 3)):
+        return f"{shape}; the fourth cannot be guessed: it is what the camera gives beside RGB"
+    if channels == 1 and len(shape) == 3 and shape[2] in (3, 4):
+        return f"{shape}; make RGB grey by its luminance, as is done with files: {_LUMINANCE}"
+    if channels == 3 and len(shape) == 3 and shape[2] == 4:
+        return f"{shape}; drop alpha with image[:, :, :3]"
+    return f"{shape}; one frame at a time, channels last"
 
 
 @lru_cache(maxsize=256)
@@ -138,11 +169,11 @@ def _plan(height: int, width: int, spec: ImageInput) -> _Plan:
         inner_height, inner_width = _largest(height, width, inner_height, inner_width)
     pad_top, pad_left = (spec.height_px - inner_height) // 2, (spec.width_px - inner_width) // 2
     return _Plan(
-        source=(slice(top, top + height), slice(3 * left, 3 * (left + width))),
+        source=(slice(top, top + height), slice(spec.channels * left, spec.channels * (left + width))),
         inner=(slice(pad_top, pad_top + inner_height), slice(pad_left, pad_left + inner_width)),
         fills=(inner_height, inner_width) == spec.shape[:2],
         down=_axis(height, inner_height),
-        across=_in_bytes(_axis(width, inner_width)),
+        across=_in_bytes(_axis(width, inner_width), spec.channels),
     )
 
 
@@ -176,30 +207,30 @@ def _axis(size: int, target: int) -> _Axis:
     )
 
 
-def _in_bytes(axis: _Axis) -> _Axis:
-    """Return `axis` with one entry per byte of an RGB row, box indices being those of their first source byte."""
-    channel = np.arange(3)
+def _in_bytes(axis: _Axis, channels: int) -> _Axis:
+    """Return `axis` with one entry per byte of a row, box indices being those of their first source byte."""
+    channel = np.arange(channels)
 
     def spread(boxes: NDArray[np.intp]) -> NDArray[np.intp]:
-        first: NDArray[np.intp] = ((boxes * axis.factor + axis.start)[:, None] * 3 + channel).ravel()
+        first: NDArray[np.intp] = ((boxes * axis.factor + axis.start)[:, None] * channels + channel).ravel()
         return first
 
-    weights = (np.repeat(axis.weight_low, 3), np.repeat(axis.weight_high, 3))
+    weights = (np.repeat(axis.weight_low, channels), np.repeat(axis.weight_high, channels))
     return _Axis(axis.target, axis.start, axis.factor, axis.boxes, spread(axis.low), spread(axis.high), *weights)
 
 
-def _resize(rows: NDArray[np.uint8], plan: _Plan) -> NDArray[np.uint8]:
-    """Return (h, w * 3) as (H, W * 3) uint8, a new array."""
+def _resize(rows: NDArray[np.uint8], plan: _Plan, channels: int) -> NDArray[np.uint8]:
+    """Return (h, w * channels) as (H, W * channels) uint8, a new array."""
     down, across = plan.down, plan.across
     area = down.factor * across.factor
     dtype = next(t for t in (np.uint16, np.uint32, np.uint64) if area * 256 <= np.iinfo(t).max)  # sum and rounding
-    shape = (down.boxes, 3 * across.target)
+    shape = (down.boxes, channels * across.target)
     left, right = (_scratch.array(side, shape, np.uint16) for side in ("left", "right"))
     block = max(1, _BLOCK_BYTES // (rows.shape[1] * np.dtype(dtype).itemsize)) if area > 1 else down.boxes
     for first in range(0, down.boxes, block):
         last = min(first + block, down.boxes)
         source = rows[down.start + first * down.factor : down.start + last * down.factor]
-        sums = _window_sums(_row_sums(source, down.factor, dtype), across.factor, dtype)
+        sums = _window_sums(_row_sums(source, down.factor, dtype), across.factor, channels, dtype)
         _means(sums, across.low, area, left[first:last])
         _means(sums, across.high, area, right[first:last])
     narrow = _blend(left, right, across.weight_low, across.weight_high)
@@ -213,7 +244,7 @@ def _resize(rows: NDArray[np.uint8], plan: _Plan) -> NDArray[np.uint8]:
 
 
 def _row_sums(rows: NDArray[np.uint8], factor: int, dtype: type[Any]) -> NDArray[Any]:
-    """Return the sums of `factor` neighbouring rows, (boxes, w * 3)."""
+    """Return the sums of `factor` neighbouring rows, (boxes, w * channels)."""
     if factor == 1:
         return rows
     sums = _scratch.array("rows", (len(rows) // factor, rows.shape[1]), dtype)
@@ -223,11 +254,11 @@ def _row_sums(rows: NDArray[np.uint8], factor: int, dtype: type[Any]) -> NDArray
     return sums
 
 
-def _window_sums(rows: NDArray[Any], factor: int, dtype: type[Any]) -> NDArray[Any]:
+def _window_sums(rows: NDArray[Any], factor: int, channels: int, dtype: type[Any]) -> NDArray[Any]:
     """Return the sums of `factor` neighbouring pixels, one that begins at every pixel.
 
     Windows are doubled, and put together from powers of two: 17 pixels take five additions. All begin at contiguous
-    memory, which is faster than to pick every third byte of every other pixel.
+    memory, which is faster than to pick a channel's bytes of every other pixel.
     """
     if factor == 1:
         return rows
@@ -235,12 +266,12 @@ def _window_sums(rows: NDArray[Any], factor: int, dtype: type[Any]) -> NDArray[A
     power, covered, length = rows, 0, 1
     while True:
         if factor & length:
-            total = power if total is None else _shifted_sum(total, power, 3 * covered, f"total{length}", dtype)
+            total = power if total is None else _shifted_sum(total, power, channels * covered, f"total{length}", dtype)
             covered += length
         length *= 2
         if length > factor:
             return power if total is None else total
-        power = _shifted_sum(power, power, 3 * length // 2, f"power{length}", dtype)
+        power = _shifted_sum(power, power, channels * length // 2, f"power{length}", dtype)
 
 
 def _shifted_sum(one: NDArray[Any], other: NDArray[Any], shift: int, purpose: str, dtype: type[Any]) -> NDArray[Any]:

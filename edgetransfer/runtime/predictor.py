@@ -144,7 +144,7 @@ class Predictor:
 
         Args:
             x: what `reader.prepare` gives for one window, such as (H, W, 3) or (1, H, W, 3) uint8 RGB of exactly the
-                model's size.
+                model's size and channels.
 
         Raises:
             InputError: another type, dtype or shape.
@@ -163,7 +163,7 @@ class Predictor:
         """Return the real outputs (C,) for one raw input, the mean over its windows: logits, scores or features.
 
         Args:
-            raw: what `reader.read` gives: (H, W, 3) uint8 RGB of any size, (n,) float32 sound, (n,) uint8 UTF-8.
+            raw: what `reader.read` gives: (H, W, channels) uint8 of any size, (n,) float32 sound, (n,) uint8 UTF-8.
 
         Raises:
             InputError: another dtype or shape.
@@ -203,9 +203,9 @@ class Predictor:
         labels, `.label` and `.expected` of labels with an order, `.value` with `.low` and `.high` of a quantity.
 
         Args:
-            source: an image as (H, W, 3) uint8 RGB of any size, and with the image extra also a path, a PIL image, or
-                a file's bytes; a sound as a path, a file's bytes, or samples; a sentence as text: what the bundle
-                looks at.
+            source: an image as (H, W, 3) uint8 RGB of any size, of a grey bundle as (H, W), and with the image extra
+                also a path, a PIL image, or a file's bytes; a sound as a path, a file's bytes, or samples; a sentence
+                as text: what the bundle looks at.
 
         Raises:
             InputError: not an input that can be read, or an array of another dtype or shape.

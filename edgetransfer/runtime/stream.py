@@ -145,7 +145,7 @@ class FrameStream:
         self._smoother = Smoother(predictor, smooth)
 
     def push(self, frame: NDArray[np.uint8], time_s: float) -> StreamAnswer:
-        """Return the answer for a frame (H, W, 3) uint8 RGB that was taken at `time_s`.
+        """Return the answer for a frame (H, W, channels) uint8 that was taken at `time_s`.
 
         Raises:
             InputError: another dtype or shape.

@@ -31,8 +31,8 @@ class BackboneSpec:
 
     `sizes_px` and `alphas` are the input sizes and width multipliers with published weights; any size from
     `minimum_px` up can be asked for. `parameters` and `macs` speak of the default size and alpha. `kind` says what it
-    looks at; of sounds and sentences, whose input is fixed, `input_px`, `minimum_px` and `sizes_px` say its frames or
-    tokens.
+    looks at, `channels` how many an image has; of sounds and sentences, whose input is fixed, `input_px`, `minimum_px`
+    and `sizes_px` say its frames or tokens.
     """
 
     name: str
@@ -50,6 +50,7 @@ class BackboneSpec:
     pretrained_on: str
     source: str
     kind: Literal["image", "audio", "text"] = "image"
+    channels: int = 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as JSON values."""
@@ -59,6 +60,7 @@ class BackboneSpec:
             "summary": self.summary,
             "input_px": self.input_px,
             "sizes_px": list(self.sizes_px),
+            "channels": self.channels,
             "alphas": list(self.alphas),
             "normalisation": self.normalisation.to_json(),
             "feature_size": self.feature_size,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.errors import BundleError
 from edgetransfer.spec.arrays import pack, unpack
+from edgetransfer.spec.preprocess import CHANNELS
 
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 """Golden files that declare more are refused before anything is allocated."""
@@ -20,7 +21,7 @@ class Golden:
     """Golden samples of one artifact.
 
     Attributes:
-        raw: n raw inputs that are one window each: images (H, W, 3) uint8 RGB of any size, sounds (n,) float32 from
+        raw: n raw inputs that are one window each: images (H, W, channels) uint8 of any size, sounds (n,) float32 from
             -1 to 1, or sentences (n,) uint8 UTF-8.
         input_sha256: n hashes in hex, of the prepared model inputs' bytes: tells preprocessing from the model.
         float_logits: (n, C) float32, the float Keras model's; its features where the graph ends in features.
@@ -43,7 +44,7 @@ class Golden:
         for i, one in enumerate(self.raw):
             if not one.size or not (_is_image(one) or _is_text(one) or _is_sound(one)):
                 raise BundleError(
-                    f"golden raw_{i}: expected uint8 (H, W, 3) or (n,), or float32 (n,), got {one.dtype} {one.shape}"
+                    f"golden raw_{i}: expected uint8 (H, W, C) or (n,), or float32 (n,), got {one.dtype} {one.shape}"
                 )
         if self.float_logits.dtype != np.float32 or self.float_logits.ndim != 2:
             raise BundleError(f"golden float_logits: expected float32 (n, C), got {self.float_logits.dtype}")
@@ -75,7 +76,7 @@ class Golden:
 
 
 def _is_image(raw: NDArray[Any]) -> bool:
-    return raw.dtype == np.uint8 and raw.ndim == 3 and raw.shape[2] == 3
+    return raw.dtype == np.uint8 and raw.ndim == 3 and raw.shape[2] in CHANNELS
 
 
 def _is_text(raw: NDArray[Any]) -> bool:

@@ -16,6 +16,7 @@ _TENSOR = {
     "quantization": (None, {"scale": float, "zero_point": int}),
 }
 _METRIC = {"accuracy": float, "samples": int}
+_IMAGE = {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int}
 _SHAPE: dict[str, Any] = {
     "schema": int,
     "edgetransfer": str,
@@ -24,7 +25,8 @@ _SHAPE: dict[str, Any] = {
     "model": {"file": str, "input": _TENSOR, "output": _TENSOR, "scores_in_graph": bool, "providers": [str]},
     "task": {"kind": str, "labels": [str], "temperature": float},
     "preprocess": (
-        {"kind": str, "height_px": int, "width_px": int, "fit": str, "pad_value": int},
+        _IMAGE,
+        _IMAGE | {"channels": int},  # of images that are not RGB
         {
             "kind": str,
             "front_end": str,

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "squash", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+CHANNELS = {1: "grey", 3: "RGB", 4: "RGB and a fourth channel"}
+"""What an image can have, and how that is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """An image as the model takes it: (height_px, width_px, 3) uint8 RGB, raw pixels 0 to 255.
+    """An image as the model takes it: (height_px, width_px, channels) uint8, raw pixels 0 to 255.
 
-    `fit` says how an image of another shape meets that rectangle: "crop" keeps the largest centred part of
+    `channels` is 1 of a grey camera, 3 of RGB, or 4: RGB and whatever the camera gives as the fourth, such as near
+    infrared. `fit` says how an image of another shape meets that rectangle: "crop" keeps the largest centred part of
     the right aspect, "squash" changes the aspect, "pad" keeps the whole image and fills the rest with
     `pad_value`. Normalisation is inside the graph.
     """
@@ -28,6 +31,7 @@ class ImageInput:
     width_px: int
     fit: Fit = "squash"
     pad_value: int = 127
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -36,6 +40,9 @@ class ImageInput:
             raise BundleError(f"image size: expected at least 1 x 1 px, got {self.height_px} x {self.width_px}")
         if not 0 <= self.pad_value <= 255:
             raise BundleError(f"image pad_value: expected 0 to 255, got {self.pad_value}")
+        if self.channels not in CHANNELS:
+            known = " or ".join(f"{count} ({name})" for count, name in CHANNELS.items())
+            raise BundleError(f"image channels: expected {known}, got {self.channels}")
 
     @property
     def kind(self) -> str:
@@ -45,7 +52,7 @@ class ImageInput:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of one model input."""
-        return (self.height_px, self.width_px, 3)
+        return (self.height_px, self.width_px, self.channels)
 
     @property
     def dtype(self) -> str:
@@ -55,17 +62,18 @@ class ImageInput:
     @property
     def summary(self) -> str:
         """What it is, as a phrase."""
-        return f"{self.height_px} x {self.width_px} px RGB, others are met by {self.fit}"
+        return f"{self.height_px} x {self.width_px} px {CHANNELS[self.channels]}, others are met by {self.fit}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that the manifest keeps."""
-        return {
+        """Return the form that the manifest keeps; RGB, which was all there was at first, is not told in it."""
+        said: dict[str, Any] = {
             "kind": "image",
             "height_px": self.height_px,
             "width_px": self.width_px,
             "fit": self.fit,
             "pad_value": self.pad_value,
         }
+        return said if self.channels == 3 else said | {"channels": self.channels}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ImageInput:
@@ -76,12 +84,18 @@ class ImageInput:
         """
         if data.get("kind") != "image":
             raise BundleError(f"preprocess kind: expected 'image', got {data.get('kind')!r}; upgrade edgetransfer")
-        return cls(int(data["height_px"]), int(data["width_px"]), cast(Fit, data["fit"]), int(data["pad_value"]))
+        return cls(
+            int(data["height_px"]),
+            int(data["width_px"]),
+            cast(Fit, data["fit"]),
+            int(data["pad_value"]),
+            int(data.get("channels", 3)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """What a backbone expects of a pixel: real = scale * (pixel - zero_point), the same for R, G and B.
+    """What a backbone expects of a pixel: real = scale * (pixel - zero_point), the same for every channel.
 
     The zero point is a whole pixel value, so that in an int8 graph normalising costs nothing: the raw pixel
     *is* the quantized input, moved by 128.

@@ -224,10 +224,11 @@ class Plan:
     threads: int | None
     notes: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
+    channels: int = 3
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as JSON values."""
-        return {
+        """Return the plan as JSON values; three channels are not told, as there was nothing else at first."""
+        said: dict[str, Any] = {
             "backbone": self.backbone,
             "alpha": self.alpha,
             "height_px": self.height_px,
@@ -241,3 +242,4 @@ class Plan:
             "threads": self.threads,
             "notes": list(self.notes),
         }
+        return said if self.channels == 3 else said | {"channels": self.channels}

@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from edgetransfer.data.scan import Scanned, Unreadable, core_count, scan
 
@@ -56,7 +58,8 @@ def test_progress_counts_every_file_in_the_callers_thread(photo: Callable[..., P
 def test_an_interrupt_stops_the_pass_early(photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(
-        "edgetransfer.data.scan._scan_one", lambda path: read.append(path) or threading.Event().wait(0.005)
+        "edgetransfer.data.scan._scan_one",
+        lambda path, channels: read.append(path) or threading.Event().wait(0.005),
     )
 
     def interrupt(done: int, total: int) -> None:
@@ -73,3 +76,17 @@ def test_any_number_of_workers_gives_the_same(photo: Callable[..., Path]) -> Non
     assert [(r.sha256, r.grey.tobytes()) for r in one] == [(r.sha256, r.grey.tobytes()) for r in many]  # type: ignore[union-attr]
     assert core_count() >= 1
     assert scan([]) == []
+
+
+def test_photos_without_a_fourth_channel_are_left_out_where_four_are_wanted(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 4), np.uint8)
+    pixels[:, :, 3] = 0  # transparent, to those that take it for alpha
+    Image.fromarray(pixels).save(tmp_path / "four.png")
+    Image.fromarray(pixels[:, :, :3]).save(tmp_path / "three.png")
+    four, three = scan([tmp_path / "four.png", tmp_path / "three.png"], channels=4)
+    assert isinstance(three, Unreadable)
+    assert "the fourth cannot be guessed" in three.reason
+    (as_rgb,) = scan([tmp_path / "three.png"])
+    assert isinstance(four, Scanned)
+    assert isinstance(as_rgb, Scanned)
+    np.testing.assert_array_equal(four.grey, as_rgb.grey)

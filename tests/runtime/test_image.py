@@ -52,10 +52,10 @@ def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     def blend(one: int, other: int, weight: int) -> int:
         return (one * (128 - weight) + other * weight + 64) >> 7
 
-    result = np.zeros((height, width, 3), np.uint8)
+    result = np.zeros((height, width, image.shape[2]), np.uint8)
     for y, (upper, lower, down_weight) in enumerate(down):
         for x, (left, right, across_weight) in enumerate(across):
-            for channel in range(3):
+            for channel in range(image.shape[2]):
                 above = blend(box(upper, left, channel), box(upper, right, channel), across_weight)
                 below = blend(box(lower, left, channel), box(lower, right, channel), across_weight)
                 result[y, x, channel] = blend(above, below, down_weight)
@@ -83,19 +83,20 @@ def reference(image: np.ndarray, spec: ImageInput) -> np.ndarray:
     return result
 
 
-def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
 sides = st.integers(1, 70)
 targets = st.integers(1, 24)
+channels = st.sampled_from([1, 3, 4])
 
 
 @settings(max_examples=200, deadline=None)
-@given(sides, sides, targets, targets, st.sampled_from(["crop", "squash", "pad"]), st.integers(0, 2**31))
-def test_every_shape_gives_the_bytes_of_the_slow_reference(height, width, to_height, to_width, fit, seed):
-    image = noise(height, width, seed)
-    spec = ImageInput(to_height, to_width, fit)
+@given(sides, sides, targets, targets, st.sampled_from(["crop", "squash", "pad"]), st.integers(0, 2**31), channels)
+def test_every_shape_gives_the_bytes_of_the_slow_reference(height, width, to_height, to_width, fit, seed, channels):
+    image = noise(height, width, seed, channels)
+    spec = ImageInput(to_height, to_width, fit, channels=channels)
     np.testing.assert_array_equal(prepare(image, spec), reference(image, spec))
 
 
@@ -195,7 +196,10 @@ def test_a_real_photo_is_within_a_step_or_two_of_pillows_antialiased_resize():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (np.zeros((4, 4), np.uint8), "np.repeat"),
+        (np.zeros((4, 4), np.uint8), r"np.repeat\(image\[:, :, None\], 3"),
+        (np.zeros((4, 4, 1), np.uint8), r"np.repeat\(image, 3"),
+        (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\)"),
+        (np.zeros((4, 4, 5), np.uint8), r"got \(4, 4, 5\)"),
         (np.zeros((4, 4, 4), np.uint8), r"image\[:, :, :3\]"),
         (np.zeros((1, 4, 4, 3), np.uint8), "one frame at a time"),
         (np.zeros((4, 4, 3), np.float32), "expected uint8.*float32"),
@@ -206,3 +210,53 @@ def test_a_real_photo_is_within_a_step_or_two_of_pillows_antialiased_resize():
 def test_what_is_no_rgb_image_is_refused_with_the_way_out(image, words):
     with pytest.raises(InputError, match=words):
         prepare(image, ImageInput(8, 8))
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_a_channel_alone_becomes_what_it_becomes_among_others(fit):
+    four = noise(61, 83, channels=4)
+    prepared = prepare(four, ImageInput(24, 32, fit, channels=4))
+    np.testing.assert_array_equal(prepared[:, :, :3], prepare(four[:, :, :3], ImageInput(24, 32, fit)))
+    grey = prepare(four[:, :, 3], ImageInput(24, 32, fit, channels=1))
+    np.testing.assert_array_equal(prepared[:, :, 3:], grey)
+
+
+@pytest.mark.parametrize("size", [(40, 50), (24, 32)])
+def test_a_grey_frame_needs_no_third_axis(size):
+    spec, frame = ImageInput(24, 32, channels=1), noise(*size, channels=1)
+    np.testing.assert_array_equal(prepare(frame[:, :, 0], spec), prepare(frame, spec))
+    assert prepare(frame[:, :, 0], spec).shape == (24, 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "image", "words"),
+    [
+        (
+            1,
+            np.zeros((4, 4, 3), np.uint8),
+            r"expected \(H, W\) or \(H, W, 1\) uint8 grey, got \(4, 4, 3\); .*luminance",
+        ),
+        (1, np.zeros((4, 4, 4), np.uint8), "luminance"),
+        (1, np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\); one frame at a time"),
+        (1, np.zeros((4, 4), np.uint16), r"got uint16; 16 bits become 8 by \(image >> 8\)"),
+        (1, np.zeros((2, 4, 4, 1), np.uint8), "one frame at a time"),
+        (1, np.zeros((0, 4), np.uint8), "at least 1 x 1 px"),
+        (4, np.zeros((4, 4, 3), np.uint8), r"RGB and a fourth channel, got \(4, 4, 3\); the fourth cannot be guessed"),
+        (4, np.zeros((4, 4), np.uint8), "the fourth cannot be guessed"),
+        (4, np.zeros((4, 4, 5), np.uint8), r"got \(4, 4, 5\)"),
+        (4, "photo.png", "expected a .* array, got str"),
+    ],
+)
+def test_an_array_of_other_channels_than_the_models_is_never_converted_silently(channels, image, words):
+    with pytest.raises(InputError, match=words):
+        prepare(image, ImageInput(8, 8, channels=channels))
+
+
+def test_the_way_from_rgb_to_grey_that_the_error_names_is_that_of_files():
+    image_module = pytest.importorskip("PIL.Image")
+    image = noise(50, 60)
+    with pytest.raises(InputError) as refused:
+        prepare(image, ImageInput(8, 8, channels=1))
+    way = str(refused.value).split("as is done with files: ")[1]
+    grey = eval(way, {"np": np, "image": image})
+    np.testing.assert_array_equal(grey, np.asarray(image_module.fromarray(image).convert("L")))

@@ -70,7 +70,9 @@ def read_sample(bundle: Bundle, photos: Path | None = None) -> Sample:
     manifest = bundle.manifest
     golden = bundle.golden()
     frames = list(golden.raw) if golden else []
-    frames += [read_image(path) for path in _some_of(photos, MAX_IMAGES - len(frames))]
+    frames += [
+        read_image(path, channels=manifest.image.channels) for path in _some_of(photos, MAX_IMAGES - len(frames))
+    ]
     if not frames:
         raise CheckFailed(f"bundle {manifest.name!r}: has no golden images; name a folder of photos with --data")
     inputs = np.stack([prepare(frame, manifest.image) for frame in frames])

@@ -70,7 +70,7 @@ class Backbone:
     """A loaded backbone.
 
     Attributes:
-        model: `keras.Model`, float32 (None, height_px, width_px, 3) normalised RGB -> (None, feature_size).
+        model: `keras.Model`, float32 (None, height_px, width_px, channels) normalised pixels -> (None, feature_size).
         weights_sha256: Of the weights in use: `weights_fingerprint`.
         licence: Of the weights; "not stated" for a file that the user gave.
     """
@@ -86,6 +86,7 @@ class Backbone:
     pretrained_on: str
     weights_sha256: str
     model: Any
+    channels: int = 3
 
 
 def names() -> tuple[str, ...]:
@@ -112,6 +113,19 @@ def input_of(choice: BackboneChoice) -> AudioInput | TextInput | None:
         return None
     found: AudioInput | TextInput | None = getattr(_plugin(choice.name), "INPUT", None)
     return found
+
+
+def channels_of(choice: BackboneChoice) -> int:
+    """Return how many channels the images have that the backbone takes; loads no Keras.
+
+    Raises:
+        BackboneError: a user's model whose file cannot be read.
+    """
+    if not choice.name.startswith(OWN):
+        return 3
+    from edgetransfer.models.backbones._keras_file import input_channels
+
+    return input_channels(_own_path(choice))
 
 
 def assets(choice: BackboneChoice) -> Mapping[str, bytes]:
@@ -241,6 +255,7 @@ def _backbone(resolved: Resolved, model: Any, *, stated: bool) -> Backbone:
         pretrained_on=spec.pretrained_on,
         weights_sha256=weights_fingerprint(model),
         model=model,
+        channels=spec.channels,
     )
 
 
@@ -294,6 +309,7 @@ def _resolved_own(own: UserModel, facts: BackboneFacts | None) -> Resolved:
         licence_url="" if facts is None else facts.licence_url,
         pretrained_on=NOT_STATED if facts is None else facts.pretrained_on,
         source=OWN + own.path.name,
+        channels=int(own.model.input.shape[-1]),
     )
     return Resolved(spec, 1.0, height, width)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgetransfer.errors import BackboneError
-from edgetransfer.models.backbones._config import read_config, refuse_unsafe, settle_names, write_copy
+from edgetransfer.models.backbones._config import parts, read_config, refuse_unsafe, settle_names, write_copy
 from edgetransfer.models.backbones._cut import Graph, cut_at_pooling, lift_front
-from edgetransfer.spec.preprocess import Normalisation
+from edgetransfer.spec.preprocess import CHANNELS, Normalisation
 
 _NORMALISE = (
     "give --normalise SCALE,ZERO_POINT, where real = SCALE * (pixel - ZERO_POINT): 0.00392156862745098,0 if it takes "
@@ -61,6 +61,20 @@ def open_model(path: Path, input_px: int | None, normalisation: Normalisation | 
     return UserModel(path, model, chosen)
 
 
+def input_channels(path: Path) -> int:
+    """Return how many channels the model at `path` takes, without loading it; 3 where it does not say.
+
+    Raises:
+        BackboneError: another kind of file, or not a whole one.
+    """
+    for part in parts(read_config(path)):
+        settings = part.get("config")
+        shape = settings.get("batch_shape", settings.get("batch_input_shape")) if isinstance(settings, dict) else None
+        if isinstance(shape, list) and len(shape) == 4 and shape[-1] in CHANNELS:
+            return int(shape[-1])
+    return 3
+
+
 def _load(path: Path) -> Any:
     config = read_config(path)
     refuse_unsafe(config, path)
@@ -89,8 +103,11 @@ def _load(path: Path) -> Any:
 
 def _input_size(model: Any, path: Path, input_px: int | None) -> tuple[int, int]:
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
-        raise BackboneError(f"model {path}: expected one input (None, height, width, 3) of RGB images, got {shapes}")
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in CHANNELS:
+        raise BackboneError(
+            f"model {path}: expected one input (None, height, width, channels) of images with 1, 3 or 4 channels, got "
+            f"{shapes}"
+        )
     height, width = shapes[0][1:3]
     if height is None or width is None:
         if input_px is None:
@@ -118,7 +135,7 @@ def _rebuilt(pooled: Any, height: int, width: int, skipped: frozenset[str]) -> A
     def call(op: Any, *arguments: Any, **options: Any) -> Any:
         return arguments[0] if op.name in skipped else op(*arguments, **options)
 
-    pixels = keras.Input((height, width, 3), name="pixels")
+    pixels = keras.Input((height, width, int(pooled.input.shape[-1])), name="pixels")
     for op in pooled.operations:
         if op.name == "pixels" and type(op).__name__ != "InputLayer":
             op.name = "pixels_"

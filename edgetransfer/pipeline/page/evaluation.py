@@ -132,6 +132,7 @@ def judged(
             label_score=float(scores[i, true[i]]),
             text=samples[i].text,
             rejected=rejected is not None and bool(rejected[i]),
+            channels=samples[i].channels,
         )
         for i in surest
     ]

@@ -20,6 +20,7 @@ from edgetransfer.pipeline.page.options import PageOptions
 from edgetransfer.profile import profile
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.device import Device, device_names, load_device
+from edgetransfer.spec.model_input import channels_of
 
 SERIES_SECONDS = 3.0  # of measuring here, for each number of threads
 
@@ -110,7 +111,7 @@ def _cosines(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 def _evaluations(options: PageOptions, bundle: Bundle, watcher: Watcher) -> tuple[Evaluation | None, FloatModel | None]:
     if options.data is None:
         return None, None
-    dataset = _dataset(options, options.data, watcher)
+    dataset = _dataset(options, bundle, options.data, watcher)
     evaluation = evaluate_for_page(
         bundle,
         dataset,
@@ -125,6 +126,13 @@ def _evaluations(options: PageOptions, bundle: Bundle, watcher: Watcher) -> tupl
     return evaluation, evaluate_float_for_page(options.float_run, bundle, dataset, options.split, watcher)
 
 
-def _dataset(options: PageOptions, source: Path, watcher: Watcher) -> Dataset:
+def _dataset(options: PageOptions, bundle: Bundle, source: Path, watcher: Watcher) -> Dataset:
     watcher.stage("reading the data")
-    return load_dataset(source, seed=options.seed, for_training=False, progress=watcher.step, workers=options.workers)
+    return load_dataset(
+        source,
+        seed=options.seed,
+        for_training=False,
+        channels=channels_of(bundle.manifest.preprocess),
+        progress=watcher.step,
+        workers=options.workers,
+    )

@@ -27,6 +27,7 @@ from edgetransfer.runtime.predictor import Predictor
 from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.bundle import Bundle
 from edgetransfer.spec.head import HEAD_SUFFIX, Head
+from edgetransfer.spec.model_input import channels_of
 from edgetransfer.spec.report import EvalReport
 
 
@@ -139,6 +140,7 @@ class _Work:
         dataset = load_dataset(
             source,
             kind=self._bundle.manifest.preprocess.kind,
+            channels=channels_of(self._bundle.manifest.preprocess),
             seed=options.seed,
             for_training=False,
             tasks=TASKS,
@@ -190,8 +192,14 @@ class _Work:
             return None
         if self._strangers is None:
             self._watcher.stage("reading the strangers")
-            kind = self._bundle.manifest.preprocess.kind
-            self._strangers = read_strangers(path, kind, workers=self._options.workers, watcher=self._watcher)
+            spec = self._bundle.manifest.preprocess
+            self._strangers = read_strangers(
+                path,
+                spec.kind,
+                channels=channels_of(spec),
+                workers=self._options.workers,
+                watcher=self._watcher,
+            )
         self._watcher.stage(f"putting strangers to head {head.name}")
         features = self._features(self._strangers.samples, head)
         return self._strangers, Scored(head.outliers.score(features), _scores(head, features).max(axis=1))

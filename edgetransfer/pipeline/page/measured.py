@@ -61,6 +61,7 @@ class Mistake:
         text: The sentence; "" of anything else.
         seconds: The sound's length; None of anything else.
         rejected: Whether the device turns it away instead of giving this answer.
+        channels: With how many the photo is looked at.
     """
 
     file: Path
@@ -72,6 +73,7 @@ class Mistake:
     text: str = ""
     seconds: float | None = None
     rejected: bool = False
+    channels: int = 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the mistake as JSON values, without this machine's path."""

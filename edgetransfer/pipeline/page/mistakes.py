@@ -10,7 +10,7 @@ from edgetransfer.pipeline.page.facts import percent
 from edgetransfer.pipeline.page.html import Content, Html, element, paragraph, table
 from edgetransfer.pipeline.page.measured import Evaluation, Mistake
 from edgetransfer.pipeline.page.words import words_of
-from edgetransfer.runtime.files import read_image
+from edgetransfer.runtime.files import shown_pixels
 from edgetransfer.runtime.image import prepare
 from edgetransfer.spec.preprocess import ImageInput
 
@@ -94,14 +94,16 @@ def _length(seconds: float | None) -> str:
 
 
 def thumbnail(mistake: Mistake) -> Html:
-    """Return the photo, at most `THUMB_PX` wide and high, as an image inside the page; EXIF data are left behind.
+    """Return the photo as the model sees it, at most `THUMB_PX` wide and high, as an image inside the page.
+
+    EXIF data are left behind.
 
     Raises:
         InputError: the photo cannot be read any more.
     """
     from PIL import Image
 
-    pixels = read_image(mistake.file)
+    pixels = shown_pixels(mistake.file, mistake.channels)
     scale = min(1.0, THUMB_PX / max(pixels.shape[:2]))
     height, width = (max(1, round(size * scale)) for size in pixels.shape[:2])
     content = io.BytesIO()

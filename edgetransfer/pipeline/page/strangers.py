@@ -46,13 +46,16 @@ class Scored:
     confidence: NDArray[np.float64]
 
 
-def read_strangers(path: Path, kind: str, *, workers: int | None = None, watcher: Watcher) -> StrangerFiles:
+def read_strangers(
+    path: Path, kind: str, *, channels: int = 3, workers: int | None = None, watcher: Watcher
+) -> StrangerFiles:
     """Return the inputs in `path`.
 
     Args:
         path: A folder of photos or sounds, looked through with all folders in it; of sentences a text file with one
             in each line, or a folder of such.
         kind: "image", "audio" or "text".
+        channels: What photos are to have.
         workers: Threads; None: one a core.
         watcher: Is told how many have been read.
 
@@ -61,7 +64,7 @@ def read_strangers(path: Path, kind: str, *, workers: int | None = None, watcher
     """
     if not path.exists():
         raise InputError(f"--strangers {str(path)!r}: no such file or folder")
-    found = _sentences(path) if kind == "text" else _files(path, kind, workers, watcher)
+    found = _sentences(path) if kind == "text" else _files(path, kind, channels, workers, watcher)
     if len(found.samples) < LEAST_STRANGERS:
         many, example = words_of(kind).many, words_of(kind).strangers
         raise InputError(
@@ -131,12 +134,12 @@ def _bins(values: NDArray[np.float64], width: float, bins: int) -> NDArray[np.in
     return found
 
 
-def _files(path: Path, kind: str, workers: int | None, watcher: Watcher) -> StrangerFiles:
+def _files(path: Path, kind: str, channels: int, workers: int | None, watcher: Watcher) -> StrangerFiles:
     listed = sorted(path.rglob("*")) if path.is_dir() else [path]
     paths = [one for one in listed if one.is_file() and one.suffix.lower() in SUFFIXES[kind]]
-    scanned = scan(paths, kind=kind, workers=workers, progress=watcher.step)
+    scanned = scan(paths, kind=kind, channels=channels, workers=workers, progress=watcher.step)
     samples = [
-        Sample(one, "", "test", found.sha256, found.width_px, found.height_px)
+        Sample(one, "", "test", found.sha256, found.width_px, found.height_px, channels=channels)
         for one, found in zip(paths, scanned, strict=True)
         if not isinstance(found, Unreadable)
     ]

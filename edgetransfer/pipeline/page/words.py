@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.manifest import Manifest
-from edgetransfer.spec.preprocess import ImageInput
+from edgetransfer.spec.preprocess import CHANNELS, ImageInput
 
 if TYPE_CHECKING:
     from edgetransfer.spec.model_input import ModelInput
@@ -72,7 +72,8 @@ def words_of(kind: str) -> Words:
 def described(spec: ModelInput) -> str:
     """Return how an input becomes what the model takes, for the reader."""
     if isinstance(spec, ImageInput):
-        return f"{spec.width_px} x {spec.height_px} px, RGB; of another shape: {FITS[spec.fit]} ({spec.fit})"
+        size = f"{spec.width_px} x {spec.height_px} px, {CHANNELS[spec.channels]}"
+        return f"{size}; of another shape: {FITS[spec.fit]} ({spec.fit})"
     if isinstance(spec, AudioInput):
         return (
             f"{spec.sample_rate_hz} Hz, mono, any length: cut into windows of {spec.frames} frames of {spec.bands} mel "
@@ -84,7 +85,7 @@ def described(spec: ModelInput) -> str:
 def in_an_app(spec: ModelInput) -> str:
     """Return what an app gives to `predict`, as a comment in its code."""
     if isinstance(spec, ImageInput):
-        return "(H, W, 3) uint8 RGB, any size; or the path of a photo"
+        return f"(H, W, {spec.channels}) uint8 {CHANNELS[spec.channels]}, any size; or the path of a photo"
     if isinstance(spec, AudioInput):
         return f"(n,) float32 from -1 to 1 at {spec.sample_rate_hz} Hz; or the path of a sound"
     return "str"

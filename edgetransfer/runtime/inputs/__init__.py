@@ -16,7 +16,7 @@ class InputReader(Protocol):
     """Turns what an app has into what a model takes. Safe from several threads."""
 
     def read(self, source: Any) -> NDArray[Any]:
-        """Return `source` raw: (H, W, 3) uint8 RGB, (n,) float32 sound from -1 to 1, or (n,) uint8 UTF-8 text.
+        """Return `source` raw: (H, W, channels) uint8, (n,) float32 sound from -1 to 1, or (n,) uint8 UTF-8 text.
 
         Args:
             source: What the kind of input takes: a path, a file's content, an array, a sentence.

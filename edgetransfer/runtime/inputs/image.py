@@ -26,21 +26,24 @@ class ImageReader:
         self._spec = spec
 
     def read(self, source: Any) -> NDArray[Any]:
-        """Return (H, W, 3) uint8 RGB of an array, a path, a file's content or a PIL image.
+        """Return (H, W, channels) uint8 of a path, a file's content or a PIL image; an array as it is.
+
+        Files are read as `read_image` says, in colour or grey as the model wants; arrays are never converted.
 
         Raises:
-            InputError: a file that is no image.
+            InputError: a file that is no image, or has no fourth channel where the model wants one.
         """
         if isinstance(source, np.ndarray):
             return source
         from edgetransfer.runtime.files import read_image  # here, for arrays need no Pillow
 
-        return read_image(Path(source) if isinstance(source, os.PathLike) else source)
+        source = Path(source) if isinstance(source, os.PathLike) else source
+        return read_image(source, channels=self._spec.channels)
 
     def prepare(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """Return (1, height_px, width_px, 3) uint8 RGB.
+        """Return (1, height_px, width_px, channels) uint8.
 
         Raises:
-            InputError: no (H, W, 3) uint8.
+            InputError: another dtype, shape or number of channels.
         """
         return prepare(raw, self._spec)[None]
