@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a folder in one worker: they share what is built once a session."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.relative_to(ROOT).as_posix()))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real weights and data that development machines have beside the checkout."""

@@ -65,6 +65,10 @@ def parse(arguments: list[str]) -> click.Context:
         found = command.get_command(context, name)
         assert found is not None, f"{path}: no command {name!r}"
         command, path = found, f"{path} {name}"
+    for option in {"--config", "--from"} & set(rest):  # they read a file, which is not there, and say where the data is
+        assert any(option in one.opts for one in command.params), f"{path}: no option {option}"
+        at = rest.index(option)
+        rest[at : at + 2] = ["photos"]
     return command.make_context(path, rest)
 
 
@@ -258,6 +262,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(small_keras, photos
         rows = [f"{path},{path.parent.name == 'cat'}" for path in sorted((tmp_path / "waste").glob("*/*.png"))]
         (tmp_path / name).write_text("\n".join(["path,label", *rows]) + "\n")
     small_keras.save(tmp_path / "my_model.keras")
+    (tmp_path / "transfer.toml").write_text('[data]\npath = "photos"\n')
     (tmp_path / "bottle.jpg").write_bytes((tmp_path / "photos" / "cat" / "000.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edgetransfer.pipeline.calibrate._SECONDS", 0.0)  # the fewest calls of each graph
@@ -283,7 +288,7 @@ def with_a_small_backbone(arguments: list[str]) -> list[str]:
     if arguments[:2] in (["transfer", "finetune"], ["transfer", "fuse"]):
         tuning = ["--tune-epochs", "2"] if arguments[1] == "finetune" else ["--alphas", "1"]
         return [*arguments, "--backbone", "keras:my_model.keras", "--normalise", "1/128,127", "--epochs", "5", *tuning]
-    if arguments[0] not in ("build", "plan", "train", "recommend") or "keras:fused.keras" in arguments:
+    if arguments[0] not in ("build", "plan", "train", "recommend") or {"keras:fused.keras", "--from"} & set(arguments):
         return arguments
     kept = list(arguments)
     for option in ("--backbone", "--alpha", "--input-size", "--normalise"):

@@ -22,6 +22,7 @@ from edgetransfer.cli.build_options import (
     reject_option,
     teachable_option,
 )
+from edgetransfer.cli.from_run import from_option, from_run
 from edgetransfer.cli.head_options import HeadSays, head_says
 from edgetransfer.cli.progress import Progress, progress
 
@@ -91,10 +92,12 @@ def demo(folder: Path, force: bool, as_json: bool, quiet: bool) -> None:
     epilog=console.example(
         "edgetransfer build photos/ --device raspberry_pi_4 --output waste.bundle",
         "edgetransfer build labels.csv --backbone mobilenet_v2 --alpha 0.5 --input-size 160 --output waste.bundle",
+        "edgetransfer build --from runs/waste_1 --output waste.bundle",
         "edgetransfer build pears/ --order green,ripe,rotten --head mass=grams.csv --unit mass=g --output pear.bundle",
     )
 )
 @build_options
+@from_option
 @_output
 @click.option("--run", type=FilePath, metavar="FOLDER", help="Where the run is kept. [default: NAME.run beside it]")
 @_split
@@ -138,6 +141,10 @@ def build(
     from edgetransfer.pipeline.build import build as run_build
     from edgetransfer.pipeline.export import ExportOptions
 
+    options, notes = from_run(click.get_current_context(), options)
+    with working(quiet) as watcher:
+        for note in notes:
+            watcher.note(note)
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
     outside = split or heads or teachable or reject is not None or says.makes_split
     if outside or backbones.input_of(options.backbone) is not None or task_of(options.data) != "single_label":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ GOLDEN_HELP = (
     "Raw images that the bundle carries, so that it can be verified on the device. own: a few of YOUR images, EXIF "
     "stripped, which anyone who has the bundle can look at; synthetic: computed patterns; none."
 )
+_GIVEN, _GIVEN_BY = "edgetransfer.given", "edgetransfer.given_by"
 BOTH = "both"
 FORMATS = click.Choice(["litert", "onnx", "tflm", BOTH])
 GOLDEN = click.Choice(["own", "synthetic", "none"])
@@ -66,9 +67,25 @@ def _read_config(ctx: click.Context, parameter: click.Parameter, value: Path | N
         return
     from edgetransfer.spec.transfer_file import read_transfer_file
 
-    known = {option.name for option in ctx.command.params}
-    found = {name: given for name, given in read_transfer_file(value).items() if name in known}
-    ctx.default_map = {**(ctx.default_map or {}), **found}
+    set_defaults(ctx, "--config", read_transfer_file(value))
+
+
+def set_defaults(ctx: click.Context, option: str, values: Mapping[str, Any]) -> None:
+    """Make `values`, by the names of options in the program, the defaults of those that the command has.
+
+    Raises:
+        UsageError: another option than `option` has done so already.
+    """
+    if _GIVEN_BY in ctx.meta:
+        raise click.UsageError(f"{ctx.meta[_GIVEN_BY]} and {option}: both say what options are; leave one of them out")
+    known = {parameter.name for parameter in ctx.command.params}
+    ctx.default_map = {**(ctx.default_map or {}), **{name: one for name, one in values.items() if name in known}}
+    ctx.meta[_GIVEN_BY], ctx.meta[_GIVEN] = option, dict(values)
+
+
+def settings(ctx: click.Context) -> dict[str, Any]:
+    """Return what the command's options are, by their names in the program, and what a file said of other commands'."""
+    return {**ctx.meta.get(_GIVEN, {}), **ctx.params}
 
 
 config_option: Callable[[Command], Command] = click.option(
@@ -126,6 +143,8 @@ _OF_HEAD: tuple[Callable[[Command], Command], ...] = (
     click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True,
                  metavar="SHARE", help="Share of a label's weight that goes to all classes alike."),
     click.option("--balance/--no-balance", default=False, show_default=True, help="Weight rare classes up."),
+    click.option("--ensemble", is_flag=True,
+                 help="Average the heads that were tried, as one larger head, where validation gains by it."),
     click.option("--epochs", type=click.IntRange(1), default=25, show_default=True, metavar="N",
                  help="At most so many; training stops early when validation gets no better."),
     click.option("--loss", metavar="NAME",

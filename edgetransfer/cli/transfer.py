@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from edgetransfer.cli import console, extras, transfer_learn, transfer_shape, transfer_tune, transfer_weights
+from edgetransfer.cli import (
+    console,
+    extras,
+    transfer_adapt,
+    transfer_learn,
+    transfer_shape,
+    transfer_tune,
+    transfer_weights,
+)
 from edgetransfer.cli.build_options import FilePath
 
 
@@ -23,6 +31,7 @@ for _command in (
     transfer_learn.distill,
     transfer_learn.clean,
     transfer_tune.fuse,
+    transfer_adapt.adapt,
     transfer_shape.reshape,
     transfer_tune.compare,
     transfer_weights.weights,

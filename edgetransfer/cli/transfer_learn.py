@@ -12,14 +12,16 @@ from edgetransfer.cli.build import working
 from edgetransfer.cli.build_options import FilePath, build_options
 from edgetransfer.cli.transfer_tune import (
     force_option,
-    output_option,
+    place_options,
     quantization_aware_option,
     tune_options,
     tuning_options,
 )
 
 if TYPE_CHECKING:
+    from edgetransfer.pipeline.distill import DistillReport
     from edgetransfer.pipeline.options import BuildOptions
+    from edgetransfer.pipeline.run_folder import Place
 
 _KEPT = "what was reached is kept: the same command goes on from the last epoch"
 
@@ -32,7 +34,7 @@ _KEPT = "what was reached is kept: the same command goes on from the last epoch"
     )
 )
 @build_options
-@output_option
+@place_options
 @click.option("--teacher", required=True, metavar="NAME",
               help="Who teaches: a name of 'edgetransfer backbones', keras:PATH, or a bundle's folder.")  # fmt: skip
 @click.option("--teacher-alpha", type=click.FloatRange(0, min_open=True), metavar="FACTOR",
@@ -55,7 +57,7 @@ _KEPT = "what was reached is kept: the same command goes on from the last epoch"
 @force_option
 @console.json_option
 @console.quiet_option
-def distill(options: BuildOptions, output: Path, force: bool, as_json: bool, quiet: bool, **given: Any) -> None:
+def distill(options: BuildOptions, place: Place, force: bool, as_json: bool, quiet: bool, **given: Any) -> None:
     """Let a small backbone learn from a large model, and write it as a backbone of its own.
 
     The teacher may be of any family and input size. It gets a head on your data, and is asked about some augmented
@@ -65,23 +67,28 @@ def distill(options: BuildOptions, output: Path, force: bool, as_json: bool, qui
     extras.require("train")
     from edgetransfer.pipeline.distill import VIEWS, TeacherChoice
     from edgetransfer.pipeline.distill import distill as run
+    from edgetransfer.pipeline.run_folder import make_in, sources_of
     from edgetransfer.transfer.distill_lesson import DistillOptions
 
     teacher = _teacher(TeacherChoice, given)
     how = DistillOptions(given["temperature"], given["label_weight"], given["feature_weight"])
     tuning = tune_options(options, given | {"views": VIEWS if given["views"] is None else given["views"]})
     with working(quiet, kept=_KEPT) as watcher:
-        report = run(
-            options,
-            teacher,
-            tuning,
-            how,
-            output,
-            unlabelled=given["unlabelled"],
-            quantization_aware=given["quantization_aware"],
-            force=force,
-            watcher=watcher,
-        )
+
+        def work(output: Path, force: bool) -> DistillReport:
+            return run(
+                options,
+                teacher,
+                tuning,
+                how,
+                output,
+                unlabelled=given["unlabelled"],
+                quantization_aware=given["quantization_aware"],
+                force=force,
+                watcher=watcher,
+            )
+
+        report = make_in(place, "distill", sources_of(options.backbone, teacher=teacher), work, watcher)
     console.emit(report, as_json=as_json)
 
 
@@ -89,11 +96,11 @@ def distill(options: BuildOptions, output: Path, force: bool, as_json: bool, qui
     epilog=console.example("edgetransfer transfer clean photos/ --output issues.csv"),
 )
 @build_options
-@click.option("--output", type=FilePath, metavar="ISSUES.csv", help="A table of all that was found.")
+@click.option("--output", "issues_file", type=FilePath, metavar="ISSUES.csv", help="A table of all that was found.")
 @force_option
 @console.json_option
 @console.quiet_option
-def clean(options: BuildOptions, output: Path | None, force: bool, as_json: bool, quiet: bool) -> None:
+def clean(options: BuildOptions, issues_file: Path | None, force: bool, as_json: bool, quiet: bool) -> None:
     """Find labels that are probably wrong, and images that are like no others.
 
     Each image is judged by heads that were trained on others (confident learning), on features of the backbone. The
@@ -103,7 +110,7 @@ def clean(options: BuildOptions, output: Path | None, force: bool, as_json: bool
     from edgetransfer.pipeline.clean import clean as run
 
     with working(quiet, kept="nothing was written") as watcher:
-        report = run(options, output, force=force, watcher=watcher)
+        report = run(options, issues_file, force=force, watcher=watcher)
     console.emit(report, as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,27 @@ import click
 
 from edgetransfer.cli import console, extras
 from edgetransfer.cli.build import working
-from edgetransfer.cli.build_options import FilePath, build_options
+from edgetransfer.cli.build_options import FilePath, build_options, settings
 
 if TYPE_CHECKING:
+    from edgetransfer.pipeline.finetune_report import FinetuneReport
+    from edgetransfer.pipeline.fuse import FuseReport
     from edgetransfer.pipeline.options import BuildOptions
+    from edgetransfer.pipeline.run_folder import Place
 
 _KEPT = "what was reached is kept: the same command goes on from the last epoch"
 
-output_option = click.option(
-    "--output", type=FilePath, required=True, metavar="NAME.keras", help="The backbone to write."
-)
+_output_option = click.option(
+    "--output", "backbone_file", type=FilePath, metavar="NAME.keras",
+    help="The backbone to write. Give this, --run, or both.",
+)  # fmt: skip
+_run_option = click.option(
+    "--run", "run_folder", type=FilePath, metavar="FOLDER",
+    help="A folder to keep the run in: backbone, figures, all options, versions and hashes. 'edgetransfer build --from "
+    "FOLDER' goes on from it.",
+)  # fmt: skip
+_PLACE = ("backbone_file", "run_folder")
+_DECIDES_NOTHING = ("workers", "force", "as_json", "quiet")
 quantization_aware_option = click.option(
     "--quantization-aware",
     is_flag=True,
@@ -28,6 +40,24 @@ quantization_aware_option = click.option(
     "good.",
 )
 force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
+
+
+def place_options(function: Any) -> Any:
+    """Add --output and --run; `function` gets what they say as `place`, from its own `force` and all its options."""
+
+    @functools.wraps(function)
+    def with_place(*, backbone_file: Path | None, run_folder: Path | None, **others: Any) -> Any:
+        extras.require("train")
+        from edgetransfer.pipeline.run_folder import Place
+
+        if backbone_file is None and run_folder is None:
+            raise click.UsageError("where to? Give --output NAME.keras, --run FOLDER, or both")
+        values = settings(click.get_current_context())
+        decides = {name: one for name, one in values.items() if name not in (*_PLACE, *_DECIDES_NOTHING)}
+        place = Place(backbone_file, run_folder, decides, others["force"])
+        return function(place=place, **others)
+
+    return _output_option(_run_option(with_place))
 
 
 def _shares(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -56,6 +86,9 @@ _TUNING: tuple[Callable[[Any], Any], ...] = (
                  help="Keep batch norms as they compute on the device, or let them learn from each batch."),
     click.option("--views", type=click.IntRange(0), metavar="N",
                  help="Augmented views of each image, 0 for none. [default: another one in each epoch]"),
+    click.option("--precision", type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
+                 default="auto", show_default=True,
+                 help="What the backbone computes in while it is tuned; auto is 16 bits on GPUs with tensor cores."),
 )  # fmt: skip
 
 
@@ -81,6 +114,7 @@ def tune_options(options: BuildOptions, given: dict[str, Any]) -> Any:
         batch_norm=given["batch_norm"],
         seed=options.seed,
         workers=options.workers,
+        precision=given["precision"],
     )
     return asked if given["views"] is None else replace(asked, views=given["views"])
 
@@ -88,11 +122,12 @@ def tune_options(options: BuildOptions, given: dict[str, Any]) -> Any:
 @click.command(
     epilog=console.example(
         "edgetransfer transfer finetune photos/ --device raspberry_pi_4 --output tuned.keras",
-        "edgetransfer build photos/ --backbone keras:tuned.keras --device raspberry_pi_4 --output waste.bundle",
+        "edgetransfer transfer finetune --config transfer.toml --run runs/waste_1",
+        "edgetransfer build --from runs/waste_1 --output waste.bundle",
     )
 )
 @build_options
-@output_option
+@place_options
 @tuning_options
 @quantization_aware_option
 @click.option("--replay", type=FilePath, metavar="OLDDATA",
@@ -107,7 +142,7 @@ def tune_options(options: BuildOptions, given: dict[str, Any]) -> Any:
 @console.quiet_option
 def finetune(
     options: BuildOptions,
-    output: Path,
+    place: Place,
     quantization_aware: bool,
     replay: Path | None,
     replay_share: float,
@@ -126,21 +161,26 @@ def finetune(
     extras.require("train")
     from edgetransfer.pipeline.finetune import Replay
     from edgetransfer.pipeline.finetune import finetune as run
+    from edgetransfer.pipeline.run_folder import make_in, sources_of
 
     if replay is None and replay_compare:
         raise click.UsageError("--replay-compare is for --replay")
     old = None if replay is None else Replay(replay, replay_share, replay_compare)
     asked = tune_options(options, given)
     with working(quiet, kept=_KEPT) as watcher:
-        report = run(
-            options,
-            asked,
-            output,
-            quantization_aware=quantization_aware,
-            replay=old,
-            force=force,
-            watcher=watcher,
-        )
+
+        def work(output: Path, force: bool) -> FinetuneReport:
+            return run(
+                options,
+                asked,
+                output,
+                quantization_aware=quantization_aware,
+                replay=old,
+                force=force,
+                watcher=watcher,
+            )
+
+        report = make_in(place, "finetune", sources_of(options.backbone), work, watcher)
     console.emit(report, as_json=as_json)
 
 
@@ -148,22 +188,27 @@ def finetune(
     epilog=console.example("edgetransfer transfer fuse photos/ --tuned tuned.keras --output fused.keras"),
 )
 @build_options
-@output_option
+@place_options
 @click.option("--tuned", type=FilePath, multiple=True, required=True, metavar="FILE.keras",
               help="What was tuned from --backbone; of several the mean is taken.")  # fmt: skip
 @click.option("--alphas", callback=_shares, default="0.25,0.5,0.75,1", show_default=True,
               metavar="ALPHAS", help="How far from --backbone (0) to the tuned weights (1) is tried.")  # fmt: skip
-@click.option("--batch-norm", type=click.Choice(["auto", "keep", "re_estimate"]), default="auto", show_default=True,
+@click.option("--batch-norm", "fused_batch_norm", type=click.Choice(["auto", "keep", "re_estimate"]), default="auto",
+              show_default=True,
               help="Keep the statistics between the two, estimate them again, or let validation choose.")  # fmt: skip
+@click.option("--old-data", type=FilePath, metavar="DATA",
+              help="Photos of the task that --backbone knew: within a point of the best on the new task, what does "
+              "best there is taken.")  # fmt: skip
 @force_option
 @console.json_option
 @console.quiet_option
 def fuse(
     options: BuildOptions,
-    output: Path,
+    place: Place,
     tuned: tuple[Path, ...],
     alphas: tuple[float, ...],
-    batch_norm: Any,
+    fused_batch_norm: Any,
+    old_data: Path | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -175,9 +220,15 @@ def fuse(
     """
     extras.require("train")
     from edgetransfer.pipeline.fuse import fuse as run
+    from edgetransfer.pipeline.run_folder import make_in, sources_of
 
     with working(quiet, kept="nothing was written") as watcher:
-        report = run(options, tuned, output, alphas=alphas, batch_norm=batch_norm, force=force, watcher=watcher)
+
+        def work(output: Path, force: bool) -> FuseReport:
+            how: dict[str, Any] = {"alphas": alphas, "batch_norm": fused_batch_norm, "old": old_data}
+            return run(options, tuned, output, **how, force=force, watcher=watcher)
+
+        report = make_in(place, "fuse", sources_of(options.backbone, tuned=tuned), work, watcher)
     console.emit(report, as_json=as_json)
 
 
@@ -212,11 +263,13 @@ def compare(
     from edgetransfer.data import load_dataset
     from edgetransfer.pipeline.compare import compare as run
     from edgetransfer.spec.bundle import Bundle
+    from edgetransfer.spec.model_input import channels_of
 
     with working(quiet, kept="nothing was written") as watcher:
-        kind = Bundle.load(bundles[0]).manifest.preprocess.kind
+        spec = Bundle.load(bundles[0]).manifest.preprocess
+        asked: dict[str, Any] = {"kind": spec.kind, "channels": channels_of(spec), "seed": seed}
         watcher.stage("reading the data")
-        new = load_dataset(data, kind=kind, seed=seed, progress=watcher.step)
-        old = None if old_data is None else load_dataset(old_data, kind=kind, seed=seed, progress=watcher.step)
+        new = load_dataset(data, **asked, progress=watcher.step)
+        old = None if old_data is None else load_dataset(old_data, **asked, progress=watcher.step)
         report = run(bundles, new, split=split, old=old, head=head, watcher=watcher)
     console.emit(report, as_json=as_json)

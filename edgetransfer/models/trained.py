@@ -86,6 +86,8 @@ class TrainedModel:
             raise BundleError(f"{folder}: expected a run, a folder with run.json that 'edgetransfer train' makes")
         try:
             about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            if "transfer_run_schema" in about:
+                raise BundleError(f"{folder}: is the run of a transfer: edgetransfer build --from {folder}")
             if int(about["run_schema"]) != RUN_SCHEMA:
                 raise BundleError(
                     f"{folder}: made by another version of edgetransfer (run schema "

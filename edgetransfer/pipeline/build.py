@@ -42,6 +42,7 @@ from edgetransfer.spec.manifest import SplitMetric
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.spec.report import EvalReport, ProfileReport, VerifyReport
 from edgetransfer.spec.task import Task
+from edgetransfer.transfer.adaptation import Adaptation
 from edgetransfer.verify import verify
 
 OUTPUT_PHOTOS = 64  # looked at for outputs that are saturated or always the same
@@ -130,6 +131,7 @@ def build(
     *,
     run: Path | None = None,
     how: ExportOptions | None = None,
+    adaptation: Adaptation | None = None,
     watcher: Watcher | None = None,
 ) -> BuildReport:
     """Carry out all stages and write the bundle `output`.
@@ -139,19 +141,18 @@ def build(
         output: NAME.bundle; goes to the device.
         run: Where the run is kept, which stays at the desk; None: NAME.run beside the bundle.
         how: What the bundle is to be like; its golden samples are those of `options`.
+        adaptation: Another domain than the data's that the head is for; None: it is for the data's own.
         watcher: Is told the stages.
 
     Raises:
         EdgetransferError: what went wrong, and what to do; the old bundle is then still whole.
     """
     watcher, how = watcher or Silent(), how or ExportOptions()
-    run = run or output.with_name(output.name.removesuffix(".bundle") + ".run")
-    if run.resolve() == output.resolve():
-        raise OutputError(f"output {str(output)!r}: the run would go there too; end --output in .bundle or give --run")
+    run = _place_of_run(output, run)
     check_names(how.allow)
     training.refuse_existing(output, holds="manifest.json", force=how.force)
     training.refuse_existing(run, holds="run.json", force=how.force)
-    stages = training.Training(options, watcher)
+    stages = training.Training(options, watcher, adaptation)
     trained, report, dataset = stages.run(run)
     stages.save(trained, run, unfinished=True)  # an interruption from here on leaves a run without its bundle
     floats = _float_reports(stages, trained, dataset, watcher)
@@ -185,6 +186,13 @@ def build(
     return BuildReport(bundle, report, exported, floats, verified, profiled, gates, predicted, memory, placements)
 
 
+def _place_of_run(output: Path, run: Path | None) -> Path:
+    run = run or output.with_name(output.name.removesuffix(".bundle") + ".run")
+    if run.resolve() == output.resolve():
+        raise OutputError(f"output {str(output)!r}: the run would go there too; end --output in .bundle or give --run")
+    return run
+
+
 def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:
     """Return the bundle's stored outputs on some validation photos, (n, C); None where there are none."""
     some = sorted(dataset.split("val") or dataset.split("train"), key=lambda sample: sample.sha256)[:OUTPUT_PHOTOS]
@@ -192,7 +200,8 @@ def _some_outputs(bundle: Bundle, dataset: Dataset) -> NDArray[Any] | None:
         return None
     with Predictor.load(bundle, providers=(), threads=1) as predictor:
         spec = bundle.manifest.image
-        return np.concatenate([predictor.run(prepare(read_image(sample.path), spec)) for sample in some])
+        images = [read_image(sample.path, channels=spec.channels) for sample in some]
+        return np.concatenate([predictor.run(prepare(image, spec)) for image in images])
 
 
 def evaluate_float(run: Path, dataset: Dataset, split: str, *, watcher: Watcher | None = None) -> EvalReport:

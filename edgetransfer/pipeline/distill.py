@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.data import DataReport, Dataset, Sample
 from edgetransfer.data.unlabelled import Unlabelled, read_unlabelled
-from edgetransfer.errors import RecipeError
+from edgetransfer.errors import BackboneError, RecipeError
 from edgetransfer.evaluate import evaluate
 from edgetransfer.features.extract import View, extract
 from edgetransfer.models import backbones
@@ -30,6 +31,7 @@ from edgetransfer.spec.report import EvalReport
 from edgetransfer.spec.task import Task
 from edgetransfer.spec.text_table import aligned
 from edgetransfer.transfer.distill_lesson import DistillLesson, DistillOptions
+from edgetransfer.transfer.precision import settled
 from edgetransfer.transfer.teacher import Teacher, TeacherOutputs, teacher_of_bundle
 from edgetransfer.transfer.tuning import Tuned, TuneOptions, make_deterministic
 
@@ -153,6 +155,7 @@ def distill(
     check_images(options, dataset)
     more = _unlabelled(unlabelled, dataset, options, watcher)
     make_deterministic(tuning.seed)
+    tuning = replace(tuning, precision=settled(tuning.precision, aware=quantization_aware))
     before = deployed_backbone(options, dataset, "the student as it came", watcher)
     teaches = _teacher(teacher, options, dataset, before.spec, watcher)
     plan = resolve_plan(options)
@@ -163,8 +166,7 @@ def distill(
     lesson = _lesson(student, before, teaches, (dataset, more), options, tuning, how, watcher)
     decides = [asdict(how), teaches.fingerprint, quantization_aware]
     tuned = tune_on(lesson, loaded, before, dataset, options, tuning, output, watcher, more=more, decides=decides)
-    about: dict[str, str | float | bool | None] = {"data": dataset.fingerprint, "teacher": _told(teacher)}
-    about |= {"quantization_aware": quantization_aware, **scalars_of(tuning), **asdict(how)}
+    about = _about(dataset, teacher, more, tuning, how) | {"quantization_aware": quantization_aware}
     facts = facts_of(loaded, options.backbone).then("distill", **about)
     write_backbone(output, student.plain(), facts)
     rows |= _after(options, output, dataset, before.spec, plan.recipe.name, watcher)
@@ -233,9 +235,15 @@ def _teacher(
         assert choice.bundle is not None
         return teacher_of_bundle(choice.bundle, dataset.labels, head=choice.head, workers=options.workers)
     resolved = backbones.resolve(choice.backbone)
+    own_channels = resolved.spec.channels
+    if 4 in (own_channels, spec.channels) and own_channels != spec.channels:
+        raise BackboneError(
+            f"teacher {choice.name!r}: looks at {own_channels} channels, the student at {spec.channels}; images of "
+            "four are read otherwise, so both must take them"
+        )
     asked = _in_floats(replace(options, backbone=choice.backbone, label_smoothing=0.0))
     # Images meet its square as they meet the student's, so that both see the same part of them.
-    own = ImageInput(resolved.height_px, resolved.width_px, spec.fit)
+    own = ImageInput(resolved.height_px, resolved.width_px, spec.fit, channels=own_channels)
     found = deployed_backbone(asked, dataset, f"the teacher {choice.name}", watcher, spec=own)
     columns = tuple(range(len(dataset.labels)))
     return Teacher(choice.name, found.graph, own, "litert", found.head, columns, workers=options.workers)
@@ -272,13 +280,26 @@ def _unlabelled(folder: Path | None, dataset: Dataset, options: BuildOptions, wa
         return ()
     watcher.stage("reading the images without labels")
     known = {sample.sha256 for sample in dataset.samples}
-    found: Unlabelled = read_unlabelled(folder, known=known, workers=options.workers, progress=watcher.step)
+    channels = backbones.channels_of(options.backbone)
+    found: Unlabelled = read_unlabelled(
+        folder, known=known, channels=channels, workers=options.workers, progress=watcher.step
+    )
     if found.known or found.unreadable:
         watcher.note(
             f"{folder}: {len(found.samples)} images are used; {found.known} stand in the labelled data already, "
             f"{found.unreadable} cannot be read"
         )
     return found.samples
+
+
+def _about(
+    dataset: Dataset, teacher: TeacherChoice, more: Sequence[Sample], tuning: TuneOptions, how: DistillOptions
+) -> dict[str, str | float | bool | None]:
+    """Return what the backbone's file remembers of the distillation."""
+    about: dict[str, str | float | bool | None] = {"data": dataset.fingerprint, "teacher": _told(teacher)}
+    if more:
+        about["unlabelled"] = hashlib.sha256("\n".join(sample.sha256 for sample in more).encode()).hexdigest()
+    return about | scalars_of(tuning) | asdict(how)
 
 
 def _told(teacher: TeacherChoice) -> str:

@@ -29,6 +29,7 @@ from edgetransfer.pipeline.versions import versions
 from edgetransfer.spec.preprocess import ImageInput
 from edgetransfer.spec.report import EvalReport
 from edgetransfer.transfer.labels_lesson import LabelsLesson
+from edgetransfer.transfer.precision import settled
 from edgetransfer.transfer.replay import ReplayLesson, drawn_for_replay
 from edgetransfer.transfer.tuning import Lesson, Tuned, TuneOptions, make_deterministic, tune
 from edgetransfer.transfer.view_batches import ViewBatches
@@ -88,6 +89,7 @@ def finetune(
     dataset = read_data(options, options.data, watcher)
     check_images(options, dataset)
     make_deterministic(how.seed)
+    how = replace(how, precision=settled(how.precision, aware=quantization_aware))
     before = deployed_backbone(options, dataset, "the backbone as it came", watcher)
     work = _Work(options, how, dataset, before, watcher, quantization_aware)
     old = None if replay is None else _OldTask(replay, options, dataset, before.spec, watcher)

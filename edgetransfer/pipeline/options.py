@@ -58,6 +58,7 @@ class BuildOptions:
         weight_decays: Factors to choose from; empty: the defaults.
         label_smoothing: Share of a label's weight that goes to all classes alike.
         balance: Weight rare classes up.
+        ensemble: Take the mean of the heads that were tried, as one, where validation gains by it.
         epochs: At most so many.
         loss: A Keras loss by name that fits the task; None: smoothed cross-entropy.
         optimizer: A Keras optimizer by name.
@@ -71,6 +72,7 @@ class BuildOptions:
             attention where it wins by more than a standard error.
         learning_curve: Whether to work out what more data would bring, of heads outside of the graph; None: where that
             takes some seconds at most.
+        data_fingerprint: What the data must be, by `Dataset.fingerprint`; None: whatever it is.
         seed: Of splits, views, order and dropout.
         workers: Threads; None: one a core.
     """
@@ -88,6 +90,7 @@ class BuildOptions:
     weight_decays: tuple[float, ...] = ()
     label_smoothing: float = 0.1
     balance: bool = False
+    ensemble: bool = False
     epochs: int = 25
     loss: str | None = None
     optimizer: str = "adam"
@@ -98,5 +101,6 @@ class BuildOptions:
     max_evaluations: int = 16
     pooling: Pooling = "mean"
     learning_curve: bool | None = None
+    data_fingerprint: str | None = None
     seed: int = 0
     workers: int | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import edgetransfer
 from edgetransfer.data import TASKS, Dataset, Sample, load_dataset
-from edgetransfer.errors import OutputError, RecipeError
+from edgetransfer.errors import DataError, OutputError
 from edgetransfer.export import get_exporter
 from edgetransfer.features.cost import KeptCost, kept_cost
 from edgetransfer.features.deploy import Calibration, FloatBackbone, calibration, deploy, float_backbone, float_graph
@@ -30,6 +30,7 @@ from edgetransfer.pipeline.options import BuildOptions, Silent, Watcher
 from edgetransfer.pipeline.placement import place_plan
 from edgetransfer.pipeline.reports import PlanReport, TrainReport
 from edgetransfer.pipeline.search import Candidate, Outcome, keep_budget
+from edgetransfer.pipeline.trainable import check_budget, check_kind
 from edgetransfer.pipeline.versions import versions
 from edgetransfer.quantize.plan import make_plan
 from edgetransfer.spec.device import load_device
@@ -39,6 +40,7 @@ from edgetransfer.spec.recipe_file import load_recipe
 from edgetransfer.spec.task import Task
 from edgetransfer.train.fit import Fit as HeadFit
 from edgetransfer.train.fit import HeadOptions, fit
+from edgetransfer.transfer.adaptation import Adaptation, fit_adapted
 
 UNFINISHED = "unfinished"  # marks the run of a build that has not ended; the next one may replace it
 TEXT_RECIPE = "dynamic_int8"
@@ -110,6 +112,8 @@ def refuse_existing(path: Path, *, holds: str, force: bool) -> None:
     """
     if not path.exists() or (path / UNFINISHED).is_file():
         return
+    if (path / "transfer.toml").is_file():
+        raise OutputError(f"output {str(path)!r}: holds the run of a transfer; choose another name")
     if not force:
         raise OutputError(f"output {str(path)!r}: exists already; choose another name or add --force to replace it")
     if not path.is_dir() or (any(path.iterdir()) and not (path / holds).is_file()):
@@ -124,10 +128,14 @@ def _dataset(options: BuildOptions, watcher: Watcher) -> Dataset:
 def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str | None = None, **asked: Any) -> Dataset:
     """Return the data in `path`, of that `kind` of input; None: of what the backbone of `options` looks at.
 
-    `asked` are `tasks` and `few` of `load_dataset`.
+    `asked` are `tasks`, `few` and `channels` of `load_dataset`; the latter is otherwise the backbone's.
+
+    Raises:
+        DataError: it cannot be used, or is not the data that `options` speak of.
     """
     given = backbones.input_of(options.backbone) if kind is None else None
-    return load_dataset(
+    asked.setdefault("channels", backbones.channels_of(options.backbone))
+    found = load_dataset(
         path,
         kind=kind or ("image" if given is None else given.kind),
         seed=options.seed,
@@ -136,6 +144,12 @@ def read_data(options: BuildOptions, path: Path, watcher: Watcher, *, kind: str 
         workers=options.workers,
         **asked,
     )
+    if path == options.data and options.data_fingerprint not in (None, found.fingerprint):
+        raise DataError(
+            f"data {str(path)!r}: has fingerprint {found.fingerprint}, that of the run is {options.data_fingerprint}: "
+            "other files, labels or splits (--seed makes other splits); tune again, or build without --from"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,34 +175,15 @@ def _budget(options: BuildOptions, shipped: _Shipped, float_fit: HeadFit | None)
     }
 
 
-def _check_budget(options: BuildOptions, plan: Plan) -> None:
-    """Refuse a budget that cannot be searched for, before any work is done."""
-    if options.max_drop is None:
-        return
-    if options.head_on == "float":
-        raise RecipeError("--max-drop needs heads on deployed features: leave --head-on float out")
-    if plan.format == "tflm":
-        raise RecipeError("--max-drop keeps ops in floats, which the format 'tflm' has no room for: leave it out")
-
-
-def _check_kind(options: BuildOptions) -> None:
-    """Refuse what has no run: sounds and sentences, whose heads are outside of the graph."""
-    given = backbones.input_of(options.backbone)
-    if given is not None:
-        raise RecipeError(
-            f"backbone {options.backbone.name!r} looks at {given.kind}, which has no run folder: build it in one go "
-            "with edgetransfer build"
-        )
-
-
 class Training:
     """One training run; the methods are the stages, in order."""
 
-    def __init__(self, options: BuildOptions, watcher: Watcher) -> None:
-        self.options, self.watcher = options, watcher
-        _check_kind(options)
+    def __init__(self, options: BuildOptions, watcher: Watcher, adaptation: Adaptation | None = None) -> None:
+        """Look at the options; `adaptation` makes heads for another domain than the data's."""
+        self.options, self.watcher, self.adaptation = options, watcher, adaptation
+        check_kind(options)
         self.plan = resolve_plan(options)
-        _check_budget(options, self.plan)
+        check_budget(options, self.plan)
 
     def save(self, trained: TrainedModel, folder: Path, *, unfinished: bool = False) -> None:
         """Write the run; `unfinished` marks it as replaceable until its build has ended."""
@@ -211,8 +206,8 @@ class Training:
         shipped = _Shipped(self.plan.recipe, deployed, self._shipped_head(deployed, floats, dataset, spec))
         if self.options.max_drop is not None and float_fit is not None:
             shipped = self._within_budget(shipped, backbone, float_fit, dataset, spec)
-        frames = {"synthetic": synthetic_frames()} | (
-            {"own": own_frames(dataset)} if self.options.golden == "own" else {}
+        frames = {"synthetic": synthetic_frames(spec.channels)} | (
+            {"own": own_frames(dataset, spec.channels)} if self.options.golden == "own" else {}
         )
         trained = TrainedModel(
             description=self._description(backbone, dataset, spec, shipped, float_fit),
@@ -238,17 +233,17 @@ class Training:
     def _deployed(self, backbone: FloatBackbone, dataset: Dataset) -> tuple[bytes, ImageInput, dict[Fit, float]]:
         """Deploy the backbone; unless the user said how images meet the square, try the ways with that graph."""
         self.watcher.stage(f"quantizing ({self.plan.recipe.name})")
-        return deploy_to_fit(backbone, self.plan, dataset.split("train"), dataset, self.options, self.watcher)
+        return deploy_to_fit(backbone, self.plan, self._calibrated_on(dataset), dataset, self.options, self.watcher)
+
+    def _calibrated_on(self, dataset: Dataset) -> tuple[Sample, ...]:
+        """Return what ranges are measured on: both domains, where there are two."""
+        return (*dataset.split("train"), *(() if self.adaptation is None else self.adaptation.samples))
 
     def _range_features(self, deployed: bytes, dataset: Dataset, spec: ImageInput) -> NDArray[np.float32]:
         """Return what the deployed graph gives for some training images, whatever the head was trained on."""
-        views = self._train_views(dataset)
+        views = train_views(dataset, self.options)
         some = views[:: max(1, len(views) // RANGE_FEATURES)]
         return extract(deployed, some, spec, engine=self.plan.engine, workers=self.options.workers).real
-
-    def _train_views(self, dataset: Dataset) -> list[View]:
-        numbers = range(self.options.augment + 1)
-        return [View(sample, number, self.options.seed) for sample in dataset.split("train") for number in numbers]
 
     def _shipped_head(self, deployed: bytes, floats: bytes, dataset: Dataset, spec: ImageInput) -> HeadFit:
         if self.options.head_on == "float":
@@ -260,7 +255,7 @@ class Training:
     ) -> _Shipped:
         """Keep ops in floats until the validation accuracy is within the budget of the float model's."""
         options, recipe = self.options, plain.recipe
-        train_samples = dataset.split("train")
+        train_samples = self._calibrated_on(dataset)
         tried: dict[tuple[str, ...], _Shipped] = {(): plain}
 
         @cache
@@ -299,26 +294,28 @@ class Training:
     ) -> HeadFit:
         options = self.options
         self.watcher.stage(f"computing {title}")
-        train_views = self._train_views(dataset)
+        train = train_views(dataset, self.options)
         val_views = [View(sample) for sample in dataset.split("val")]
         both = extract(
             graph,
-            [*train_views, *val_views],
+            [*train, *val_views],
             spec,
             engine=engine or self.plan.engine,
             workers=options.workers,
             progress=self.watcher.step,
         ).real
-        tables = (both[: len(train_views)], both[len(train_views) :])
-        labels = [labels_of([view.sample for view in views], dataset.labels) for views in (train_views, val_views)]
-        self.watcher.stage("training the head")
-        return fit(
-            (tables[0], labels[0]),
-            (tables[1], labels[1]),
-            len(dataset.labels),
-            head_options(options),
-            progress=self.watcher.step,
-        )
+        tables = (both[: len(train)], both[len(train) :])
+        labels = [labels_of([view.sample for view in views], dataset.labels) for views in (train, val_views)]
+        splits = ((tables[0], labels[0]), (tables[1], labels[1]))
+        heads, classes = head_options(options), len(dataset.labels)
+        if self.adaptation is None:
+            self.watcher.stage("training the head")
+            return fit(*splits, classes, heads, progress=self.watcher.step)
+        self.watcher.stage("computing features of the target domain")
+        views = [View(sample) for sample in self.adaptation.samples]
+        target = extract(graph, views, spec, engine=engine or self.plan.engine, workers=options.workers).real
+        self.watcher.stage(f"training the head ({self.adaptation.way})")
+        return fit_adapted(self.adaptation, *splits, target, classes, heads, progress=self.watcher.step).fit
 
     def _description(
         self,
@@ -347,7 +344,9 @@ class Training:
                 "optimizer": options.optimizer,
                 "seed": options.seed,
                 "chosen": shipped.fit.chosen,
+                **({"ensemble": True} if options.ensemble else {}),
                 "labels_sha256": labels_sha256(dataset.labels),
+                **({} if self.adaptation is None else {"adaptation": self.adaptation.to_json()}),
             },
             "budget": _budget(options, shipped, float_fit),
             "golden": options.golden,
@@ -359,11 +358,18 @@ class Training:
         }
 
 
+def train_views(dataset: Dataset, asked: BuildOptions) -> list[View]:
+    """Return each training image with its augmented views, as the head learns from them."""
+    numbers = range(asked.augment + 1)
+    return [View(sample, number, asked.seed) for sample in dataset.split("train") for number in numbers]
+
+
 def head_options(asked: BuildOptions) -> HeadOptions:
     """Return how heads are trained as `asked`, with the defaults of what was left open."""
     base = HeadOptions(
         label_smoothing=asked.label_smoothing,
         balance=asked.balance,
+        ensemble=asked.ensemble,
         epochs=asked.epochs,
         loss=asked.loss,
         optimizer=asked.optimizer,

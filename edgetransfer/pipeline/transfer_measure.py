@@ -50,9 +50,9 @@ class Photos:
     workers: int | None
 
     def batches(self, model: Any, samples: Sequence[Sample], size: int) -> Iterator[NDArray[np.float32]]:
-        """Yield normalised pixels (n, H, W, 3) as `model` takes them."""
-        height, width = (int(side) for side in model.input.shape[1:3])
-        spec = ImageInput(height, width, "squash")
+        """Yield normalised pixels (n, H, W, channels) as `model` takes them."""
+        height, width, channels = (int(size) for size in model.input.shape[1:])
+        spec = ImageInput(height, width, "squash", channels=channels)
         return ViewBatches(samples, spec, self.normalisation, size, views=0, workers=self.workers).plain_pixels()
 
     def features(self, model: Any) -> NDArray[np.float32]:

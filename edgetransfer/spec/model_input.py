@@ -17,6 +17,11 @@ KINDS = ("image", "audio", "text")
 """Kinds of input, each with a file of its name in edgetransfer/runtime/inputs."""
 
 
+def channels_of(spec: ModelInput) -> int:
+    """Return with how many channels images are read for `spec`; of other kinds 3, which means nothing there."""
+    return spec.channels if isinstance(spec, ImageInput) else 3
+
+
 def input_from_json(data: dict[str, Any]) -> ModelInput:
     """Return the input that its `to_json` described.
 

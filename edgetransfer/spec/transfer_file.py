@@ -1,4 +1,4 @@
-"""Reads transfer.toml: source model, task, data, training, recipe and device of a build, in one file.
+"""Reads transfer.toml: source model, data, tuning, training, recipe and device of a build, in one file.
 
 What it says are defaults of the command line's options: a flag overrides it. Paths are relative to the file.
 """
@@ -22,8 +22,11 @@ else:
 
 _TEXT, _NUMBER, _COUNT, _YES = (str,), (int, float), (int,), (bool,)
 _PATH = "path"
+_SERIES = "series"
+"""A list of numbers that the option takes as one text, with commas."""
 
-# Section -> key -> (the option's name, what it must be); a list says that the option may be given several times.
+# Section -> key -> (the option's name, what it must be); a list says that the option may be given several times. A dot
+# is a table inside of a table.
 FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
     "source": {
         "backbone": ("backbone", _TEXT),
@@ -40,6 +43,53 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "drop_near_duplicates": ("drop_near_duplicates", _YES),
         "seed": ("seed", _COUNT),
     },
+    "transfer": {
+        "epochs": ("tune_epochs", _COUNT),
+        "unfreeze": ("unfreeze", _SERIES),
+        "learning_rate": ("learning_rate", _NUMBER),
+        "lowest_rate": ("lowest_rate", _NUMBER),
+        "batch_size": ("batch_size", _COUNT),
+        "optimizer": ("tune_optimizer", _TEXT),
+        "batch_norm": ("batch_norm", _TEXT),
+        "precision": ("precision", _TEXT),
+        "views": ("views", _COUNT),
+        "quantization_aware": ("quantization_aware", _YES),
+        "temperature": ("temperature", _NUMBER),
+        "label_weight": ("label_weight", _NUMBER),
+        "feature_weight": ("feature_weight", _NUMBER),
+        "unlabelled": ("unlabelled", _PATH),
+        "output": ("backbone_file", _PATH),
+        "run": ("run_folder", _PATH),
+    },
+    "transfer.replay": {
+        "data": ("replay", _PATH),
+        "share": ("replay_share", _NUMBER),
+        "compare": ("replay_compare", _YES),
+    },
+    "transfer.teacher": {
+        "name": ("teacher", _TEXT),
+        "bundle": ("teacher", _PATH),
+        "alpha": ("teacher_alpha", _NUMBER),
+        "input_size": ("teacher_px", _COUNT),
+        "weights": ("teacher_weights", _PATH),
+        "head": ("teacher_head", _TEXT),
+    },
+    "transfer.fuse": {
+        "tuned": ("tuned", [_PATH]),
+        "alphas": ("alphas", _SERIES),
+        "batch_norm": ("fused_batch_norm", _TEXT),
+        "old_data": ("old_data", _PATH),
+    },
+    "transfer.adapt": {
+        "target": ("target", _PATH),
+        "target_labels": ("judge", _PATH),
+        "how": ("ways", _TEXT),
+        "rate": ("rate", _NUMBER),
+        "rounds": ("rounds", _COUNT),
+        "most_each": ("most_each", _COUNT),
+        "bundle": ("adapted_bundle", _PATH),
+        "labels": ("labels_file", _PATH),
+    },
     "training": {
         "augment": ("augment", _COUNT),
         "head_on": ("head_on", _TEXT),
@@ -48,6 +98,7 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "weight_decay": ("weight_decays", [_NUMBER]),
         "label_smoothing": ("label_smoothing", _NUMBER),
         "balance": ("balance", _YES),
+        "ensemble": ("ensemble", _YES),
         "epochs": ("epochs", _COUNT),
         "loss": ("loss", _TEXT),
         "optimizer": ("optimizer", _TEXT),
@@ -78,6 +129,7 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
 HEADS = "heads"
 """A list of tables, each with the name and the data of one more head, and its order or unit."""
 
+_SECTIONS = [section for section in FIELDS if "." not in section]
 _WORDS = {_TEXT: "text", _NUMBER: "a number", _COUNT: "a whole number", _YES: "true or false"}
 
 
@@ -99,8 +151,8 @@ def read_transfer_file(path: Path) -> dict[str, Any]:
         if section == HEADS:
             for name, more in _heads(fields, path.parent, problems).items():
                 values[name] = [*values.get(name, ()), *more]
-        elif section not in FIELDS:
-            problems.append(f"[{section}]: unknown section{_near(section, [*FIELDS, HEADS])}")
+        elif section not in _SECTIONS:
+            problems.append(f"[{section}]: unknown section{_near(section, [*_SECTIONS, HEADS])}")
         elif not isinstance(fields, Mapping):
             problems.append(f"{section}: expected a section [{section}]")
         else:
@@ -116,23 +168,45 @@ def read_transfer_file(path: Path) -> dict[str, Any]:
 
 
 def _section(section: str, fields: Mapping[str, Any], folder: Path, problems: list[str]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in fields.items():
-        known = FIELDS[section].get(key)
+        inner, known = f"{section}.{key}", FIELDS[section].get(key)
+        if inner in FIELDS:
+            if isinstance(value, Mapping):
+                found |= _section(inner, value, folder, problems)
+            else:
+                problems.append(f"{inner}: expected a table such as {{ {next(iter(FIELDS[inner]))} = ... }}")
+            continue
         if known is None:
-            problems.append(f"{section}.{key}: unknown field{_near(key, FIELDS[section])}")
+            problems.append(f"{inner}: unknown field{_near(key, [*FIELDS[section], *_inside(section)])}")
             continue
         name, kind = known
         problem = _problem(value, kind)
         if problem:
-            problems.append(f"{section}.{key}: {problem}")
-        elif kind == _PATH:
-            found[name] = str(folder / value)
-        elif name in ("backbone", "recipe", "device") and _is_file(value):
-            found[name] = _beside(value, folder)
+            problems.append(f"{inner}: {problem}")
+        elif name in found:
+            problems.append(f"{inner}: says what another field of [{section}] says; leave one of the two out")
         else:
-            found[name] = value
+            found[name] = _as_option(name, value, kind, folder)
     return found
+
+
+def _inside(section: str) -> list[str]:
+    """Return the keys of `section` that are tables."""
+    return [one.removeprefix(f"{section}.") for one in FIELDS if one.startswith(f"{section}.")]
+
+
+def _as_option(name: str, value: Any, kind: Any, folder: Path) -> Any:
+    """Return what a field says as the option takes it; its paths beside the file."""
+    if kind == _SERIES:
+        return ",".join(map(str, value))
+    if kind == _PATH:
+        return str(folder / value)
+    if kind == [_PATH]:
+        return [str(folder / one) for one in value]
+    if name in ("backbone", "teacher", "recipe", "device") and is_file_name(value):
+        return _beside(value, folder)
+    return value
 
 
 def _heads(tables: Any, folder: Path, problems: list[str]) -> dict[str, list[str]]:
@@ -172,6 +246,8 @@ def _order(labels: list[str]) -> str:
 
 
 def _problem(value: Any, kind: Any) -> str:
+    if kind == _SERIES:
+        return _problem(value, [_NUMBER])
     if isinstance(kind, list):
         if not isinstance(value, list):
             return f"expected a list, got {value!r}"
@@ -182,7 +258,8 @@ def _problem(value: Any, kind: Any) -> str:
     return ""
 
 
-def _is_file(name: str) -> bool:
+def is_file_name(name: str) -> bool:
+    """Return whether a backbone, recipe or device of that name is a file of the user's."""
     return name.endswith(".toml") or name.startswith("keras:")
 
 

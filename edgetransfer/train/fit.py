@@ -28,6 +28,7 @@ def fit(
     classes: int,
     options: HeadOptions,
     *,
+    weights: NDArray[np.float32] | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Return the head that does best on `val`.
@@ -37,6 +38,7 @@ def fit(
         val: The same of the validation split; chooses the candidate, stops the training, and is never trained on.
         classes: How many labels there are.
         options: How to train.
+        weights: (n,) how much each training example counts, of mean 1; None: all alike.
         progress: Called with (epochs done, epochs at most).
 
     Raises:
@@ -44,5 +46,5 @@ def fit(
         UnknownNameError, RecipeError: the loss or the optimizer.
     """
     goal = SingleLabelGoal.of(train[1], val[1], classes, options)
-    best, found = search((train[0], val[0]), train[1], goal, options, progress)
+    best, found = search((train[0], val[0]), train[1], goal, options, progress, weights)
     return Fit(best.head, best.row(), tuple(one.row() for one in found))

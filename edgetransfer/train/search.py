@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.spec.dense import Dense, apply_head
+from edgetransfer.train.ensemble import averaged
 
 if TYPE_CHECKING:
     from edgetransfer.models.heads._candidates import Candidate
@@ -37,6 +38,7 @@ class HeadOptions:
         seed: Of order and dropout.
         loss: A Keras loss by name, one that fits the task; None takes the task's own.
         optimizer: A Keras optimizer by name.
+        ensemble: Take the mean of the candidates of the best one's kind, as one head, where it does better.
     """
 
     hidden: tuple[int, ...] = (0, 128)
@@ -51,6 +53,7 @@ class HeadOptions:
     seed: int = 0
     loss: str | None = None
     optimizer: str = "adam"
+    ensemble: bool = False
 
     @property
     def choices(self) -> tuple[tuple[int, float, float], ...]:
@@ -90,7 +93,7 @@ class Goal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A candidate as it was after some epoch, and its figures on the validation split."""
+    """A candidate as it was after some epoch, and its figures on the validation split; or the mean of `heads` ones."""
 
     choice: Candidate
     head: tuple[Dense, ...]
@@ -98,6 +101,7 @@ class Trained:
     loss: float
     measure: str = field(repr=False)
     larger_is_better: bool = field(repr=False)
+    heads: int = 1
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -113,6 +117,7 @@ class Trained:
             "weight_decay": self.choice.weight_decay,
             self.measure: self.value,
             "val_loss": self.loss,
+            **({"heads": self.heads} if self.heads > 1 else {}),
         }
 
 
@@ -149,8 +154,9 @@ def search(
     goal: Goal,
     options: HeadOptions,
     progress: Progress | None = None,
+    weights: NDArray[np.float32] | None = None,
 ) -> tuple[Trained, tuple[Trained, ...]]:
-    """Return the candidate that does best on the validation split, and all of them.
+    """Return the candidate that does best on the validation split, or a mean that does better, and all candidates.
 
     Args:
         tables: (n, D) float32 features of the training and of the validation split.
@@ -158,18 +164,29 @@ def search(
         goal: What to train for; it knows the targets of the validation split.
         options: How to train.
         progress: Called with (epochs done, epochs at most).
+        weights: (n,) how much each training example counts, of mean 1; None: all alike.
 
     Raises:
         UnknownNameError, RecipeError: the loss or the optimizer.
     """
     scaling = Scaling.of(tables[0])
     scaled = (scaling.apply(tables[0]), scaling.apply(tables[1]))
-    found = _Search(scaled, targets, goal, options).run(progress)
+    found = _Search(scaled, targets, goal, options, weights).run(progress)
     folded = tuple(
         Trained(one.choice, scaling.fold_into(one.head), one.value, one.loss, one.measure, one.larger_is_better)
         for one in found
     )
-    return max(folded, key=lambda one: one.rank), folded
+    best = max(folded, key=lambda one: one.rank)
+    return better_of(best, folded, goal, tables[1]) if options.ensemble else best, folded
+
+
+def better_of(best: Trained, found: Sequence[Trained], goal: Goal, features: NDArray[np.float32]) -> Trained:
+    """Return `best`, or the mean of all candidates of its kind where that does better on (n, D) validation features."""
+    alike = [one for one in found if bool(one.choice.hidden) == bool(best.choice.hidden)]
+    head = averaged([one.head for one in alike])
+    value, loss = goal.judge(apply_head(head, features))
+    mean = replace(best, head=head, value=value, loss=loss, heads=len(alike))
+    return mean if mean.rank > best.rank else best
 
 
 def steps_of(examples: int, options: HeadOptions) -> tuple[int, int]:
@@ -181,14 +198,16 @@ def steps_of(examples: int, options: HeadOptions) -> tuple[int, int]:
 class _Search:
     """All candidates, in one Keras model."""
 
-    def __init__(self, tables: tuple[Any, Any], targets: Any, goal: Goal, options: HeadOptions) -> None:
+    def __init__(
+        self, tables: tuple[Any, Any], targets: Any, goal: Goal, options: HeadOptions, weights: Any = None
+    ) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
 
         from edgetransfer.models.heads import _candidates
 
         self._home, self._keras, self._options, self._goal = _candidates, keras, options, goal
-        self._tables, self._targets = tables, targets
+        self._tables, self._targets, self._weights = tables, targets, weights
         self._candidates = [_candidates.Candidate(*choice) for choice in options.choices]
         keras.utils.set_random_seed(options.seed)
         self._model = _candidates.build_candidates(
@@ -219,6 +238,7 @@ class _Search:
         self._model.fit(
             self._tables[0],
             self._targets,
+            sample_weight=self._weights,
             batch_size=batch_size,
             epochs=options.epochs,
             verbose=0,

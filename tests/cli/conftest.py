@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def photo_patches() -> ModuleType:
+    """The helper `tests/photos.py`, which the folder `photos` hides here."""
+    spec = importlib.util.spec_from_file_location("photo_patches", ROOT / "tests" / "photos.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def call() -> Callable[..., Result]:
     """Calls the command line inside this process; an exception that gets out of it fails the test."""
 

@@ -65,7 +65,17 @@ def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
         *("--backbone", "keras:m.h5", "--alpha", 0.5, "--input-size", 96, "--weights", weights),
         *("--normalise", "1/127,127", "--recipe", "float16", "--device", "pixel_8", "--fit", "pad", "--augment", 2),
         *("--head-on", "float", "--hidden", 64, "--dropout", 0.1, "--dropout", 0.2, "--weight-decay", 0.01),
-        *("--label-smoothing", 0.2, "--balance", "--epochs", 7, "--drop-near-duplicates", "--golden", "none"),
+        *(
+            "--label-smoothing",
+            0.2,
+            "--balance",
+            "--ensemble",
+            "--epochs",
+            7,
+            "--drop-near-duplicates",
+            "--golden",
+            "none",
+        ),
         *("--no-float-reference", "--seed", 3, "--workers", 1),
     )
     assert result.exit_code == 0, result.stderr
@@ -86,6 +96,7 @@ def test_every_option_of_a_build_gets_there(call, asked, tmp_path):
         weight_decays=(0.01,),
         label_smoothing=0.2,
         balance=True,
+        ensemble=True,
         epochs=7,
         drop_near_duplicates=True,
         golden="none",

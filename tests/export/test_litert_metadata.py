@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgetransfer.export._litert_metadata import add_metadata, read_labels
+from edgetransfer.export._litert_metadata import _model_metadata, add_metadata, read_labels
 from edgetransfer.quantize.carry_out import carry_out
 from edgetransfer.quantize.flatbuffer import Graph
 from edgetransfer.runtime.engines import open_engine
@@ -45,3 +45,9 @@ def test_the_model_computes_as_before(plain, described, pictures):
 
 def test_writing_metadata_is_repeatable(plain, described):
     assert add_metadata(plain, name="waste", labels=LABELS, licence="Apache-2.0") == described
+
+
+def test_clients_are_told_whether_pixels_are_grey_in_colour_or_neither():
+    grey, rgb, four = (_model_metadata("waste", "Apache-2.0", "image", channels) for channels in (1, 3, 4))
+    assert len({grey, rgb, four}) == 3
+    assert len(grey) == len(rgb) > len(four)  # of four channels TFLite's schema knows no colour space: none is said

@@ -98,24 +98,29 @@ def test_data_without_a_split_that_tuning_needs_is_refused(split, options):
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(small, data, tmp_path):
-    def command(output):
+    def command(*place):
         return [
             *(sys.executable, "-m", "edgetransfer", "transfer", "finetune", str(data), "--backbone", f"keras:{small}"),
-            *("--output", str(output), "--tune-epochs", "4", "--batch-size", "8", "--learning-rate", "0.003"),
-            *("--epochs", "4", "--quiet"),
+            *place,
+            *("--tune-epochs", "4", "--batch-size", "8", "--learning-rate", "0.003", "--epochs", "4", "--quiet"),
         ]
 
-    whole, killed = tmp_path / "whole.keras", tmp_path / "killed.keras"
-    subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
-    running = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not checkpoint_of(killed).exists():
+    whole, run = tmp_path / "whole.keras", tmp_path / "run"
+    subprocess.run(command("--output", whole), check=True, capture_output=True, timeout=300)
+    running = subprocess.Popen(command("--run", run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not checkpoint_of(run / "backbone.keras").exists():
         assert running.poll() is None, "ended before it could be killed"
         time.sleep(0.02)
     os.kill(running.pid, signal.SIGKILL)
     running.wait(timeout=60)
-    assert not killed.exists()
-    subprocess.run(command(killed), check=True, capture_output=True, timeout=300)
-    assert killed.read_bytes() == whole.read_bytes()
+    assert [path.name for path in sorted(run.iterdir()) if not path.name.startswith(".part-")] == [
+        "backbone.keras.checkpoint",
+        "transfer.toml",
+    ]
+    subprocess.run(command("--run", run), check=True, capture_output=True, timeout=300)
+    assert (run / "backbone.keras").read_bytes() == whole.read_bytes()
+    assert (run / "run.json").is_file()
+    assert not checkpoint_of(run / "backbone.keras").exists()
 
 
 @pytest.mark.parametrize("asked", [{"recipe": "dynamic_int8"}, {"recipe": "static_int8_per_tensor"}])

@@ -11,6 +11,7 @@ keras = pytest.importorskip("keras", reason="building needs the extra 'train'")
 
 from edgetransfer.models import backbones  # noqa: E402
 from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone  # noqa: E402
+from edgetransfer.pipeline.options import BuildOptions  # noqa: E402
 from edgetransfer.pipeline.reshape import reshape  # noqa: E402
 
 FACTS = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
@@ -63,3 +64,53 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(choice, tmp_p
         reshape(choice, tmp_path / "small.keras", cut="add")
     with pytest.raises(OutputError, match="no such folder"):
         reshape(choice, tmp_path / "none" / "cut.keras", cut="add")
+
+
+def test_a_grey_backbone_remembers_that_and_says_so_itself(choice, tmp_path):
+    report = reshape(choice, tmp_path / "grey.keras", channels=1)
+    assert (report.before.input, report.after.input) == ((32, 32, 3), (32, 32, 1))
+    assert report.after.multiply_adds < report.before.multiply_adds
+    text = report.as_text()
+    assert "32 x 32 x 1" in text
+    assert "stem: takes grey now; of grey pictures it computes what it did" in text
+    assert "edgetransfer build DATA" in text
+    grey = BackboneChoice(f"keras:{tmp_path / 'grey.keras'}")
+    assert (backbones.load(grey).channels, backbones.channels_of(grey)) == (1, 1)
+    assert (backbones.load(choice).channels, backbones.channels_of(choice)) == (3, 3)
+    (step,) = read_facts(tmp_path / "grey.keras").history
+    assert step == {"step": "channels", "about": {"channels": 1, "fourth": None}}
+    assert report.to_json()["stem"] == ["stem"]
+
+
+@pytest.mark.parametrize(("fourth", "words"), [("zero", "counts nothing until"), ("mean", "the mean of the others")])
+def test_a_backbone_of_four_channels_wants_tuning_and_the_report_says_so(choice, tmp_path, fourth, words):
+    report = reshape(choice, tmp_path / "four.keras", channels=4, fourth=fourth)
+    assert report.after.input == (32, 32, 4)
+    assert words in report.as_text()
+    assert "transfer finetune DATA" in report.as_text()
+    assert report.to_json()["fourth"] == fourth
+
+
+def test_changes_go_together(choice, tmp_path):
+    report = reshape(choice, tmp_path / "both.keras", channels=1, cut="add")
+    assert (report.after.input, report.after.features) == ((32, 32, 1), 8)
+    assert [step["step"] for step in read_facts(tmp_path / "both.keras").history] == ["channels", "cut"]
+
+
+def test_a_backbone_that_is_grey_already_cannot_be_made_so_again(choice, tmp_path):
+    reshape(choice, tmp_path / "grey.keras", channels=1)
+    with pytest.raises(BackboneError, match="to start from, got 1"):
+        reshape(BackboneChoice(f"keras:{tmp_path / 'grey.keras'}"), tmp_path / "again.keras", channels=1)
+    assert not (tmp_path / "again.keras").exists()
+
+
+@pytest.mark.slow
+def test_both_are_measured_on_the_photos_before_in_colour_and_after_in_grey(choice, folder, tmp_path):
+    options = BuildOptions(folder, choice, recipe="static_int8", fit="squash", epochs=8, dropouts=(0.0,))
+    report = reshape(choice, tmp_path / "grey.keras", channels=1, measured_on=options)
+    before, after = (report.accuracy[name]["test"] for name in ("before", "after"))
+    assert before.samples == after.samples > 0
+    assert before.accuracy > 1 / 3 < after.accuracy  # of three classes, which colours tell apart
+    assert "grey.keras" in report.as_text()
+    assert "95 % interval of test" in report.as_text()
+    assert report.to_json()["accuracy"]["after"]["test"]["accuracy"] == after.accuracy

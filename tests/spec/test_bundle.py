@@ -281,10 +281,18 @@ def test_golden_samples_that_do_not_fit_each_other_are_refused():
     frame, logits = np.zeros((4, 4, 3), np.uint8), np.zeros((1, 3), np.float32)
     with pytest.raises(BundleError, match="as many hashes"):
         Golden((frame,), (), logits, logits)
-    with pytest.raises(BundleError, match="raw_0"):
-        Golden((frame[:, :, 0],), ("a",), logits, logits)
+    for raw in (frame[:, :, 0], frame[:, :, :2]):
+        with pytest.raises(BundleError, match="raw_0"):
+            Golden((raw,), ("a",), logits, logits)
     with pytest.raises(BundleError, match="finite"):
         Golden((frame,), ("a",), logits * np.nan, logits)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_golden_images_have_the_channels_of_the_camera(channels):
+    frame, logits = np.zeros((4, 4, channels), np.uint8), np.zeros((1, 3), np.float32)
+    again = Golden.from_bytes(Golden((frame,), ("a" * 64,), logits, logits).to_bytes())
+    assert again.raw[0].shape == (4, 4, channels)
 
 
 # Writing

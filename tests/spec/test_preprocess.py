@@ -12,10 +12,23 @@ from edgetransfer.spec.preprocess import FITS, ImageInput, Normalisation
 sizes = st.integers(1, 4096)
 
 
-@given(st.builds(ImageInput, sizes, sizes, st.sampled_from(FITS), st.integers(0, 255)))
+@given(st.builds(ImageInput, sizes, sizes, st.sampled_from(FITS), st.integers(0, 255), st.sampled_from([1, 3, 4])))
 def test_an_image_input_survives_the_manifest(spec):
     assert ImageInput.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    assert spec.shape == (spec.height_px, spec.width_px, 3)
+    assert spec.shape == (spec.height_px, spec.width_px, spec.channels)
+
+
+def test_rgb_is_written_as_it_was_when_there_was_nothing_else():
+    assert ImageInput(8, 9).to_json() == {
+        "kind": "image", "height_px": 8, "width_px": 9, "fit": "squash", "pad_value": 127
+    }  # fmt: skip
+    assert ImageInput.from_json(ImageInput(8, 9).to_json()).channels == 3
+    assert ImageInput(8, 9, channels=1).to_json()["channels"] == 1
+
+
+@pytest.mark.parametrize(("channels", "name"), [(1, "grey"), (3, "RGB"), (4, "RGB and a fourth channel")])
+def test_the_summary_says_what_the_channels_are(channels, name):
+    assert ImageInput(8, 9, channels=channels).summary == f"8 x 9 px {name}, others are met by squash"
 
 
 def test_the_fits_are_the_three_that_the_runtime_knows():
@@ -30,6 +43,8 @@ def test_the_fits_are_the_three_that_the_runtime_knows():
         ((32, 32, "stretch"), "image fit: expected one of"),
         ((32, 32, "pad", 256), "image pad_value: expected 0 to 255, got 256"),
         ((32, 32, "pad", -1), "image pad_value: expected 0 to 255, got -1"),
+        ((32, 32, "pad", 0, 2), r"image channels: expected 1 \(grey\) or 3 \(RGB\) or 4 .*, got 2"),
+        ((32, 32, "pad", 0, 5), "image channels: .*, got 5"),
     ],
 )
 def test_an_image_input_that_makes_no_sense_is_refused(arguments, message):

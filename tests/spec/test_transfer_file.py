@@ -34,6 +34,26 @@ name = "lid"
 data = "lids.csv"
 """
 
+TRANSFER = """
+[transfer]
+epochs = 6
+unfreeze = [0.35, 1]
+learning_rate = 1e-3
+optimizer = "sgd"
+batch_norm = "train"
+quantization_aware = true
+unlabelled = "more"
+run = "runs/waste_1"
+replay = { data = "old", share = 0.2 }
+
+[transfer.teacher]
+bundle = "large.bundle"
+
+[transfer.fuse]
+tuned = ["a.keras", "b.keras"]
+alphas = [0.5]
+"""
+
 
 def written(tmp_path, text):
     path = tmp_path / "transfer.toml"
@@ -123,10 +143,56 @@ def test_a_missing_file_is_refused_by_its_name(tmp_path):
         read_transfer_file(tmp_path / "none.toml")
 
 
+def test_what_a_backbone_is_taught_stands_in_tables_of_its_own(tmp_path):
+    values = read_transfer_file(written(tmp_path, TRANSFER))
+    assert values == {
+        "tune_epochs": 6,
+        "unfreeze": "0.35,1",
+        "learning_rate": 1e-3,
+        "tune_optimizer": "sgd",
+        "batch_norm": "train",
+        "quantization_aware": True,
+        "unlabelled": str(tmp_path / "more"),
+        "run_folder": str(tmp_path / "runs/waste_1"),
+        "replay": str(tmp_path / "old"),
+        "replay_share": 0.2,
+        "teacher": str(tmp_path / "large.bundle"),
+        "tuned": [str(tmp_path / "a.keras"), str(tmp_path / "b.keras")],
+        "alphas": "0.5",
+    }
+
+
+def test_a_teacher_is_a_name_or_a_file_or_a_bundle_but_not_two_of_them(tmp_path):
+    def teacher(text):
+        return read_transfer_file(written(tmp_path, f"[transfer.teacher]\n{text}"))["teacher"]
+
+    assert teacher('name = "mobilenet_v2"') == "mobilenet_v2"
+    assert teacher('name = "keras:large.keras"') == f"keras:{tmp_path / 'large.keras'}"
+    with pytest.raises(DataError, match=r"transfer\.teacher\.bundle: says what another field"):
+        teacher('name = "mobilenet_v2"\nbundle = "large.bundle"')
+
+
+def test_faults_inside_of_tables_are_named_with_what_was_meant(tmp_path):
+    text = '[transfer]\nepocs = 3\nunfreeze = "1"\nrepley = {}\nteacher = 3\nreplay = { data = "x", shore = 0.3 }\n'
+    with pytest.raises(DataError) as caught:
+        read_transfer_file(written(tmp_path, text))
+    assert list(caught.value.problems) == [
+        "transfer.epocs: unknown field; did you mean 'epochs'?",
+        "transfer.unfreeze: expected a list, got '1'",
+        "transfer.repley: unknown field; did you mean 'replay'?",
+        "transfer.teacher: expected a table such as { name = ... }",
+        "transfer.replay.shore: unknown field; did you mean 'share'?",
+    ]
+
+
 def test_every_field_speaks_of_an_option_of_a_command():
     from edgetransfer.cli.build import build
     from edgetransfer.cli.heads import train
+    from edgetransfer.cli.transfer_adapt import adapt
+    from edgetransfer.cli.transfer_learn import distill
+    from edgetransfer.cli.transfer_tune import finetune, fuse
 
-    options = {parameter.name for command in (build, train) for parameter in command.params}
+    commands = (build, train, finetune, distill, fuse, adapt)
+    options = {parameter.name for command in commands for parameter in command.params}
     named = {name for fields in FIELDS.values() for name, _ in fields.values()}
     assert named <= options

@@ -56,6 +56,16 @@ def test_candidates_do_not_influence_each_other():
     assert together.candidates[1]["val_loss"] != together.candidates[0]["val_loss"]
 
 
+def test_examples_that_count_more_are_the_ones_that_are_learned():
+    features, labels = table(200)
+    others = (labels + 1) % CLASSES
+    both = (np.concatenate([features, features]), np.concatenate([labels, others]))
+    options = HeadOptions(hidden=(8,), dropouts=(0.0,), weight_decays=(1e-4,))
+    weights = np.repeat(np.array([0.2, 1.8], np.float32), len(labels))
+    head = fit(both, (features, others), CLASSES, options, weights=weights).head
+    assert accuracy(head, (features, others)) > accuracy(head, (features, labels)) + 0.3
+
+
 def test_stronger_decay_gives_smaller_weights():
     options = {"hidden": (0,), "dropouts": (0.0,), "epochs": 20}
     weak = fit(table(200), table(60, 1), CLASSES, HeadOptions(weight_decays=(1e-5,), **options))

@@ -10,6 +10,7 @@ from edgetransfer.errors import RecipeError
 from edgetransfer.spec.dense import Dense
 from edgetransfer.spec.preprocess import ImageInput, Normalisation
 from edgetransfer.transfer.labels_lesson import LabelsLesson
+from edgetransfer.transfer.precision import settled
 from edgetransfer.transfer.tuning import TuneOptions, tune
 from edgetransfer.transfer.view_batches import ViewBatches
 
@@ -75,6 +76,30 @@ def test_where_no_epoch_is_better_nothing_is_changed(lesson, batches):
     assert found.best.number == -1 or found.best.val_loss < found.epochs[0].val_loss + 1e-6
     for one, other in zip(before, weights(lesson), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_in_16_bits_it_learns_as_well_and_the_model_is_float32_again(precision, lesson, small_keras, batches):
+    before = weights(lesson)
+    found = tune(lesson, *batches, replace(HOW, precision=precision))
+    assert found.epochs[-1].train_loss < found.epochs[0].train_loss
+    assert {layer.compute_dtype for layer in lesson.backbone.layers} == {"float32"}
+    assert {weight.dtype for weight in lesson.model.weights} == {"float32"}
+    assert max(np.abs(one - other).max() for one, other in zip(before, weights(lesson), strict=True)) > 1e-4
+    assert all(np.isfinite(one).all() for one in weights(lesson))
+
+
+def test_on_a_cpu_nothing_is_gained_by_16_bits_so_they_are_not_taken():
+    tensorflow = pytest.importorskip("tensorflow", reason="building needs the extra 'train'")
+    if tensorflow.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU here")
+    assert settled("auto", aware=False) == settled("auto", aware=True) == "float32"
+
+
+def test_the_integer_graph_is_not_imitated_in_16_bits():
+    assert settled("float32", aware=True) == "float32"
+    with pytest.raises(RecipeError, match="would blur"):
+        settled("mixed_float16", aware=True)
 
 
 @pytest.mark.parametrize("stop", [2, 8])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgetransfer.pipeline.backbone_output import tuned_options
 from edgetransfer.pipeline.finetune import finetune
+from edgetransfer.pipeline.finetune_report import kept_text
 from edgetransfer.pipeline.fuse import fuse
 from edgetransfer.pipeline.options import BuildOptions
 from edgetransfer.spec.backbone import BackboneChoice
@@ -23,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=TuneOptions().epochs)
     parser.add_argument("--learning-rate", type=float, default=TuneOptions().learning_rate)
     parser.add_argument("--views", type=int, default=8, help="augmented views of the frozen row [default: 8]")
-    parser.add_argument("--only-tuned", action="store_true", help="leave the frozen row with views out")
+    parser.add_argument("--only-tuned", action="store_true", help="leave the rows with views out")
 
 
 def run(asked: argparse.Namespace, folder: Path) -> Rows:
@@ -36,17 +37,20 @@ def run(asked: argparse.Namespace, folder: Path) -> Rows:
     clock = Clock()
     tuned, fused, aware = (folder / f"{name}.keras" for name in ("tuned", "fused", "aware"))
     found = finetune(options, how, tuned, force=True, watcher=Says())
-    row = rows.add("fine-tuned", tuned_options(options, tuned), folder, clock, f"epoch {found.tuned.best.number + 1}")
+    row = rows.add("fine-tuned", tuned_options(options, tuned), folder, clock, kept_text(found.tuned))
     clock = Clock(row.minutes)
     chosen = fuse(options, [tuned], fused, force=True, watcher=Says()).chosen
     norm = ", batch norm estimated again" if chosen.re_estimated else ""
-    rows.add("fused", tuned_options(options, fused), folder, clock, f"alpha {chosen.alpha:g}{norm}")
+    fused_row = rows.add("fused", tuned_options(options, fused), folder, clock, f"alpha {chosen.alpha:g}{norm}")
     clock = Clock(row.minutes)
     aware_how = replace(how, **_AWARE)
     again = finetune(
         tuned_options(options, tuned), aware_how, aware, quantization_aware=True, force=True, watcher=Says()
     )
-    about = f"from the fine-tuned one, epoch {again.tuned.best.number + 1}"
+    about = f"from the fine-tuned one; {kept_text(again.tuned)}"
     rows.add("quantization-aware", tuned_options(options, aware), folder, clock, about)
+    if not asked.only_tuned:
+        viewed = replace(tuned_options(options, fused), augment=asked.views)
+        rows.add("fused with views", viewed, folder, Clock(fused_row.minutes), f"{asked.views} views")
     rows.compare(options)
     return rows
