@@ -13,6 +13,10 @@ from typing import Any
 
 from edgetransfer.errors import RecipeError
 
+MOST_MOMENTUM = 0.9
+"""Of batch norms' running statistics while they learn. MobileNetV2's 0.999 is for runs of 100,000 steps: after an epoch
+of 55 its statistics would still be those of the weights as they came, and every figure on validation false."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -71,7 +75,10 @@ def unfreeze(backbone: Any, share: float, *, batch_norm: bool) -> None:
     frozen = len(layers) - math.ceil(share * len(layers))
     backbone.trainable = True
     for number, layer in enumerate(layers):
-        layer.trainable = number >= frozen and (batch_norm or type(layer).__name__ != "BatchNormalization")
+        is_norm = type(layer).__name__ == "BatchNormalization"
+        layer.trainable = number >= frozen and (batch_norm or not is_norm)
+        if is_norm and layer.trainable:
+            layer.momentum = min(layer.momentum, MOST_MOMENTUM)
 
 
 def graded_optimizer(name: str, rates: Mapping[str, float], variables: Sequence[Any]) -> Any:

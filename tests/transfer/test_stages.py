@@ -46,6 +46,20 @@ def test_batch_norms_learn_when_they_are_asked_to(backbone):
     assert all(layer.trainable for layer in layers_with_weights(backbone))
 
 
+def test_running_statistics_that_learn_follow_within_some_tens_of_steps(backbone):
+    norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.999
+    unfreeze(backbone, 1.0, batch_norm=False)
+    assert {layer.momentum for layer in norms} == {0.999}
+    unfreeze(backbone, 1.0, batch_norm=True)
+    pixels = np.random.default_rng(0).normal(3.0, 2.0, (16, 32, 32, 3)).astype(np.float32)
+    for _ in range(40):
+        backbone(pixels, training=True)
+    learning, resting = (np.asarray(backbone(pixels, training=flag)) for flag in (True, False))
+    assert np.abs(learning - resting).max() < 0.1 * np.abs(learning).max()
+
+
 def test_a_share_of_nothing_freezes_all(backbone):
     unfreeze(backbone, 0.0, batch_norm=True)
     assert backbone.trainable_variables == []

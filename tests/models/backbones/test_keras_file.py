@@ -212,11 +212,11 @@ def test_a_model_of_one_size_refuses_others_and_need_not_be_square(tmp_path):
     assert (load(path).height_px, load(path).width_px) == (20, 30)
 
 
-@pytest.mark.parametrize("shape", [(20, 20, 1), (20, 20, 4), (3, 20, 20), (16,)])
-def test_a_model_that_takes_no_rgb_image_is_refused(shape, tmp_path):
+@pytest.mark.parametrize("shape", [(20, 20, 2), (20, 20, 5), (3, 20, 20), (16,)])
+def test_a_model_that_takes_no_image_of_1_3_or_4_channels_is_refused(shape, tmp_path):
     inputs = keras.Input(shape)
     path = saved(tmp_path / "m.keras", inputs, L.Dense(2)(L.Flatten()(inputs)))
-    assert "expected one input (None, height, width, 3)" in refused(path, normalisation=UNIT)
+    assert "expected one input (None, height, width, channels) of images with 1, 3 or 4 channels" in refused(path, normalisation=UNIT)
 
 
 def test_a_model_with_two_inputs_is_refused(tmp_path):
