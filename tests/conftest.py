@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of a folder in one worker: they share what is built once a session."""
     if config.pluginmanager.hasplugin("xdist"):

@@ -191,7 +191,7 @@ def finetune(
 @place_options
 @click.option("--tuned", type=FilePath, multiple=True, required=True, metavar="FILE.keras",
               help="What was tuned from --backbone; of several the mean is taken.")  # fmt: skip
-@click.option("--alphas", callback=_shares, default="0.25,0.5,0.75,1", show_default=True,
+@click.option("--alphas", callback=_shares, default="0.5,0.7,0.8,0.9,1", show_default=True,
               metavar="ALPHAS", help="How far from --backbone (0) to the tuned weights (1) is tried.")  # fmt: skip
 @click.option("--batch-norm", "fused_batch_norm", type=click.Choice(["auto", "keep", "re_estimate"]), default="auto",
               show_default=True,

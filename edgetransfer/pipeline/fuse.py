@@ -26,7 +26,7 @@ from edgetransfer.spec.text_table import aligned
 from edgetransfer.transfer.fusion import Weights, averaged, check_alike, interpolated, re_estimate, weights_of
 from edgetransfer.transfer.view_batches import ViewBatches
 
-ALPHAS = (0.25, 0.5, 0.75, 1.0)
+ALPHAS = (0.5, 0.7, 0.8, 0.9, 1.0)
 """How far from the source (0) to the tuned model (1) is tried."""
 WITHIN = 0.01
 """Of validation accuracy that may be given up on the new task for the sake of the old one."""
@@ -69,13 +69,14 @@ def _rank(reports: Mapping[str, EvalReport]) -> tuple[float, float]:
 def chosen_of(rows: Sequence[FuseRow]) -> FuseRow:
     """Return the row that does best on validation; where an old task counts, the best on it among nearly as good ones.
 
-    Nearly as good is within `WITHIN` of the best on the new task.
+    Nearly as good is within `WITHIN` of the best on the new task. Best on the old one is the lowest log loss: of some
+    hundred images accuracy moves by a third of a point with each, log loss follows alpha smoothly.
     """
     best = max(rows, key=lambda row: row.rank)
     if not best.old:
         return best
     near = [row for row in rows if row.reports["val"].accuracy >= best.reports["val"].accuracy - WITHIN]
-    return max(near, key=lambda row: (_rank(row.old), row.rank))
+    return max(near, key=lambda row: (-row.old["val"].log_loss, row.rank))
 
 
 @dataclass(frozen=True, slots=True)

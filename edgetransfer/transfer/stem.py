@@ -28,7 +28,7 @@ _ALIKE = ("ZeroPadding2D", "Rescaling", "Activation", "ReLU", "Dropout", "Identi
 def with_channels(model: Any, channels: int, *, fourth: Fourth = "zero") -> Changed:
     """Return `model` for images of 1 or 4 channels in the place of 3, and the names of the convolutions adapted.
 
-    All other layers are shared with `model`.
+    All layers are copies: where two models share a layer, what its output is can no longer be told.
 
     Args:
         model: A functional Keras model of one input (None, height, width, 3).
@@ -39,6 +39,8 @@ def with_channels(model: Any, channels: int, *, fourth: Fourth = "zero") -> Chan
         BackboneError: it has not three channels, or something in front of its first convolutions treats colours
             differently: says which layer, and what to do.
     """
+    import keras
+
     where = f"model {model.name!r}"
     if channels not in (1, 4):
         raise BackboneError(f"{where}: its stem can be adapted to 1 or 4 channels, got {channels}")
@@ -49,7 +51,9 @@ def with_channels(model: Any, channels: int, *, fourth: Fourth = "zero") -> Chan
         raise BackboneError(f"{where}: expected 3 channels (RGB) to start from, got {has}")
     walk = _Walk(channels, fourth, where)
     try:
-        made = walk.rebuilt(model, "pixels")
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        made = walk.rebuilt(copy, "pixels")
     except BackboneError:
         raise
     except ValueError as trouble:

@@ -62,7 +62,7 @@ def test_the_old_task_chooses_among_models_that_are_nearly_as_good_on_the_new_on
     best = max(row.reports["val"].accuracy for row in report.rows)
     near = [row for row in report.rows if row.reports["val"].accuracy >= best - 0.01]
     assert report.chosen in near
-    assert report.chosen.old["val"].accuracy == max(row.old["val"].accuracy for row in near)
+    assert report.chosen.old["val"].log_loss == min(row.old["val"].log_loss for row in near)
     assert "test, old task" in report.as_text()
     assert "old_task" in report.to_json()["tried"][0]
 
@@ -73,10 +73,8 @@ def test_the_old_task_chooses_among_models_that_are_nearly_as_good_on_the_new_on
 )
 def test_no_more_than_a_point_of_the_new_task_is_given_up(new, old, wanted):
     class Report:
-        log_loss = 1.0
-
         def __init__(self, accuracy):
-            self.accuracy = accuracy
+            self.accuracy, self.log_loss = accuracy, 1 - accuracy
 
     rows = [
         FuseRow(alpha, False, {"val": Report(one)}, {"val": Report(other)})
