@@ -37,7 +37,7 @@ def test_a_wider_network_is_cut_down_to_the_student(run, photos, shared, tmp_pat
 
     wide = shared / "data/backbones/mobilenetv2-1.0-imagenet/mobilenetv2_1.0_224_dequant.keras"
     data = photos.write_photos(tmp_path / "photos", each=16, size_px=(64, 64))
-    small = ("--input-size", 64, "--teacher-size", 64, "--epochs", 1, "--alpha", 0.35)
+    small = ("--input-size", 96, "--teacher-size", 64, "--epochs", 1, "--alpha", 0.75)
     done = run(data, tmp_path / "out", "--source", wide, *small)
     assert done.returncode == 0, done.stderr
     steps = [step["step"] for step in read_facts(tmp_path / "out/taught.keras").history]
