@@ -46,7 +46,7 @@ def test_batch_norms_learn_when_they_are_asked_to(backbone):
     assert all(layer.trainable for layer in layers_with_weights(backbone))
 
 
-def test_running_statistics_that_learn_follow_within_some_tens_of_steps(backbone):
+def test_running_statistics_that_learn_have_followed_after_a_hundred_steps(backbone):
     norms = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum = 0.999
@@ -54,7 +54,7 @@ def test_running_statistics_that_learn_follow_within_some_tens_of_steps(backbone
     assert {layer.momentum for layer in norms} == {0.999}
     unfreeze(backbone, 1.0, batch_norm=True)
     pixels = np.random.default_rng(0).normal(3.0, 2.0, (16, 32, 32, 3)).astype(np.float32)
-    for _ in range(40):
+    for _ in range(100):
         backbone(pixels, training=True)
     learning, resting = (np.asarray(backbone(pixels, training=flag)) for flag in (True, False))
     assert np.abs(learning - resting).max() < 0.1 * np.abs(learning).max()

@@ -17,6 +17,13 @@ ort = pytest.importorskip("onnxruntime", reason="source models are read with the
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402  (after the check that it is there)
 
 RNG = np.random.default_rng(4)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """Every test draws the same numbers, whichever ran before it in this process."""
+    RNG.bit_generator.state = START
 
 
 def numbers(*shape: int) -> np.ndarray:
