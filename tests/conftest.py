@@ -78,9 +78,15 @@ def pictures() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def photos() -> ModuleType:
+def photo_patches() -> ModuleType:
     """The helper `tests/photos.py`, which writes small folders of real photographs."""
     return _load("photos")
+
+
+@pytest.fixture(scope="session")
+def photos(photo_patches: ModuleType) -> Any:
+    """The same by a shorter name, which some folders of tests have for photos of their own."""
+    return photo_patches
 
 
 @pytest.fixture(scope="session")

@@ -142,9 +142,10 @@ def build(
     from edgetransfer.pipeline.export import ExportOptions
 
     options, notes = from_run(click.get_current_context(), options)
-    with working(quiet) as watcher:
-        for note in notes:
-            watcher.note(note)
+    if notes:
+        with working(quiet) as watcher:
+            for note in notes:
+                watcher.note(note)
     how = ExportOptions(scores_in_graph=scores_in_graph, dynamic_batch=dynamic_batch, allow=allow, force=force)
     outside = split or heads or teachable or reject is not None or says.makes_split
     if outside or backbones.input_of(options.backbone) is not None or task_of(options.data) != "single_label":

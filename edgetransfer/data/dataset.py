@@ -167,25 +167,30 @@ def load_dataset(
     Raises:
         DataError: the data cannot be used; `problems` has every reason.
     """
-    if near_duplicates not in get_args(NearDuplicates):
-        raise DataError(f"near_duplicates: expected one of {get_args(NearDuplicates)}, got {near_duplicates!r}")
-    source, findings, drop = Path(path), Findings(), near_duplicates == "drop"
+    _check_near(near_duplicates)
+    source, findings = Path(path), Findings()
     listing = _usable(source, _list(source, kind), tasks)
     noun = NOUNS[listing.kind]
     plan = _plan_splits(listing, fractions, for_training=for_training)
     labels = tuple(sorted({label for entry in listing.entries for label in labels_in(entry.label, entry.target)}))
     strict, few = for_training or not plan.given, few or not for_training
     check = _ClassCheck(source, labels, plan, listing.task, few, strict)
-    check.refuse_structure(listing)
-    check.refuse_missing([(e, e.split) for e in listing.entries], noun)
+    check.refuse_structure(listing, noun)
     photos = read_photos(listing.entries, findings, workers, progress, listing.kind, channels)
-    photos = drop_copies(photos, findings) if plan.all_made else photos
+    if plan.all_made:
+        photos = drop_copies(photos, findings)
     check.refuse_missing([(p.entry, p.split) for p in photos], f"usable {noun}")
     photos = _split(source, photos, plan, findings, seed, noun, few=few)
-    photos = photos if plan.all_made else check_given_splits(photos, findings, drop=drop)
+    if not plan.all_made:
+        photos = check_given_splits(photos, findings, drop=near_duplicates == "drop")
     if not plan.shares:
         check.refuse_missing([(p.entry, p.split) for p in photos], f"{noun} left")
     return _dataset(source, listing, labels, plan, photos, findings, channels)
+
+
+def _check_near(near_duplicates: str) -> None:
+    if near_duplicates not in get_args(NearDuplicates):
+        raise DataError(f"near_duplicates: expected one of {get_args(NearDuplicates)}, got {near_duplicates!r}")
 
 
 def _list(source: Path, kind: str | None) -> Listing:
@@ -244,14 +249,15 @@ class _ClassCheck:
     few: bool
     strict: bool
 
-    def refuse_structure(self, listing: Listing) -> None:
-        """Refuse too few classes, and splits without one to train on."""
+    def refuse_structure(self, listing: Listing, noun: str) -> None:
+        """Refuse too few classes, splits without one to train on, and classes that are missing in one."""
         least, found = {"single_label": 2, "multi_label": 1}.get(listing.task, 0), len(self.labels)
         if self.strict and found < least:
             got = f"{found}: {self.labels[0]!r}" if self.labels else "none"
             raise DataError(f"{self.source}: expected at least {least} classes, got {got}{listing.hint}")
         if self.strict and self.plan.given and "train" not in self.plan.given:
             raise DataError(f"{self.source}: expected a train split, got only {' and '.join(sorted(self.plan.given))}")
+        self.refuse_missing([(entry, entry.split) for entry in listing.entries], noun)
 
     def refuse_missing(self, placed: Sequence[tuple[Entry, str | None]], what: str) -> None:
         """Refuse classes that are missing in a given split, or too small for those to be made.

@@ -24,7 +24,7 @@ from edgetransfer.features.extract import View, extract
 from edgetransfer.models import backbones
 from edgetransfer.pipeline.adapt_report import AdaptReport, Against, WayRow
 from edgetransfer.pipeline.build import build
-from edgetransfer.pipeline.compare import difference_95, mcnemar
+from edgetransfer.pipeline.compare import paired
 from edgetransfer.pipeline.deployed import check_images
 from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.pipeline.fitting import deploy_to_fit
@@ -213,8 +213,7 @@ class _Work:
             return None
         true = self._true[part]
         one, other = (self._logits(each, part).argmax(axis=1) == true for each in (found, none))
-        counts = int((one & ~other).sum()), int((other & ~one).sum())
-        return Against((counts[0] - counts[1]) / len(true), difference_95(*counts, len(true)), mcnemar(*counts))
+        return Against(*paired(one, other)[2:])
 
 
 def chosen_way(rows: Sequence[WayRow], asked: Sequence[str]) -> tuple[str, str]:

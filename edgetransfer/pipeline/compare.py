@@ -199,24 +199,33 @@ def difference_95(only_first: int, only_second: int, inputs: int) -> tuple[float
     return middle - Z_95 * spread, middle + Z_95 * spread
 
 
+def paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int, float, tuple[float, float], float]:
+    """Return what two answers to the same inputs, each right or not, say of each other.
+
+    Args:
+        first: (n,) whether the one is right.
+        second: (n,) whether the other is.
+
+    Returns:
+        How often the first alone is right, how often the second alone, the difference of their accuracies, its 95 %
+        interval, and McNemar's p-value.
+    """
+    counts = int((first & ~second).sum()), int((second & ~first).sum())
+    inputs = len(first)
+    return *counts, (counts[0] - counts[1]) / inputs, difference_95(*counts, inputs), mcnemar(*counts)
+
+
 def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _pair(first: tuple[str, NDArray[np.bool_]], second: tuple[str, NDArray[np.bool_]], labels: NDArray[Any]) -> Pair:
-    only_first, only_second = first[1] & ~second[1], second[1] & ~first[1]
-    ahead = {
-        str(label): int(only_first[labels == label].sum()) - int(only_second[labels == label].sum())
-        for label in np.unique(labels)
-    }
-    counts = int(only_first.sum()), int(only_second.sum())
+    leads = first[1].astype(int) - second[1]
+    ahead = {str(label): int(leads[labels == label].sum()) for label in np.unique(labels)}
     return Pair(
         first[0],
         second[0],
-        *counts,
-        (counts[0] - counts[1]) / len(labels),
-        difference_95(*counts, len(labels)),
-        mcnemar(*counts),
+        *paired(first[1], second[1]),
         {label: lead for label, lead in ahead.items() if lead > 0},
         {label: -lead for label, lead in ahead.items() if lead < 0},
     )

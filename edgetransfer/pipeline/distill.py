@@ -148,6 +148,7 @@ def distill(
     check_output(output, force=force)
     for choice in (options.backbone, teacher.backbone):
         check_images(options if choice is None else replace(options, backbone=choice))
+    tuning = replace(tuning, precision=settled(tuning.precision, aware=quantization_aware))
     if quantization_aware:
         check_quantization_aware(options, tuning)
     watcher.stage("reading the data")
@@ -155,7 +156,6 @@ def distill(
     check_images(options, dataset)
     more = _unlabelled(unlabelled, dataset, options, watcher)
     make_deterministic(tuning.seed)
-    tuning = replace(tuning, precision=settled(tuning.precision, aware=quantization_aware))
     before = deployed_backbone(options, dataset, "the student as it came", watcher)
     teaches = _teacher(teacher, options, dataset, before.spec, watcher)
     plan = resolve_plan(options)

@@ -54,16 +54,12 @@ class FuseRow:
     @property
     def rank(self) -> tuple[float, float]:
         """Larger is better: accuracy on validation, then honesty of the scores there."""
-        return _rank(self.reports)
+        return (self.reports["val"].accuracy, -self.reports["val"].log_loss)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values."""
         found = {"alpha": self.alpha, "batch_norm_re_estimated": self.re_estimated, **reports_json(self.reports)}
         return found | ({"old_task": reports_json(self.old)} if self.old else {})
-
-
-def _rank(reports: Mapping[str, EvalReport]) -> tuple[float, float]:
-    return (reports["val"].accuracy, -reports["val"].log_loss)
 
 
 def chosen_of(rows: Sequence[FuseRow]) -> FuseRow:

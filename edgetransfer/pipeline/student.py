@@ -11,7 +11,6 @@ from edgetransfer.models import backbones
 from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import resolve_plan
 from edgetransfer.spec.preprocess import ImageInput
-from edgetransfer.transfer.precision import settled
 from edgetransfer.transfer.quantization_aware import QuantizationAware
 from edgetransfer.transfer.tuning import TuneOptions
 from edgetransfer.transfer.view_batches import ViewBatches
@@ -61,7 +60,6 @@ def check_quantization_aware(options: BuildOptions, how: TuneOptions) -> None:
             f"--quantization-aware imitates static_int8, 8-bit integers throughout and one scale a channel; got recipe "
             f"{recipe.name!r}. Leave it out, or take --recipe static_int8"
         )
-    settled(how.precision, aware=True)
     if how.batch_norm == "train":
         raise RecipeError(
             "--batch-norm train: with --quantization-aware batch norms are folded into the weights and do not learn; "

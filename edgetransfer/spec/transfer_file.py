@@ -21,8 +21,9 @@ else:
     import tomli as tomllib
 
 _TEXT, _NUMBER, _COUNT, _YES = (str,), (int, float), (int,), (bool,)
-_PATH = "path"
-_SERIES = "series"
+PATH = "path"
+"""A path, relative to the file."""
+SERIES = "series"
 """A list of numbers that the option takes as one text, with commas."""
 
 # Section -> key -> (the option's name, what it must be); a list says that the option may be given several times. A dot
@@ -32,11 +33,11 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "backbone": ("backbone", _TEXT),
         "alpha": ("alpha", _NUMBER),
         "input_size": ("input_px", _COUNT),
-        "weights": ("weights", _PATH),
+        "weights": ("weights", PATH),
         "normalise": ("normalisation", _TEXT),
     },
     "data": {
-        "path": ("data", _PATH),
+        "path": ("data", PATH),
         "order": ("orders", [_TEXT]),
         "unit": ("units", _TEXT),
         "fit": ("fit", _TEXT),
@@ -45,7 +46,7 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "transfer": {
         "epochs": ("tune_epochs", _COUNT),
-        "unfreeze": ("unfreeze", _SERIES),
+        "unfreeze": ("unfreeze", SERIES),
         "learning_rate": ("learning_rate", _NUMBER),
         "lowest_rate": ("lowest_rate", _NUMBER),
         "batch_size": ("batch_size", _COUNT),
@@ -57,38 +58,38 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "temperature": ("temperature", _NUMBER),
         "label_weight": ("label_weight", _NUMBER),
         "feature_weight": ("feature_weight", _NUMBER),
-        "unlabelled": ("unlabelled", _PATH),
-        "output": ("backbone_file", _PATH),
-        "run": ("run_folder", _PATH),
+        "unlabelled": ("unlabelled", PATH),
+        "output": ("backbone_file", PATH),
+        "run": ("run_folder", PATH),
     },
     "transfer.replay": {
-        "data": ("replay", _PATH),
+        "data": ("replay", PATH),
         "share": ("replay_share", _NUMBER),
         "compare": ("replay_compare", _YES),
     },
     "transfer.teacher": {
         "name": ("teacher", _TEXT),
-        "bundle": ("teacher", _PATH),
+        "bundle": ("teacher", PATH),
         "alpha": ("teacher_alpha", _NUMBER),
         "input_size": ("teacher_px", _COUNT),
-        "weights": ("teacher_weights", _PATH),
+        "weights": ("teacher_weights", PATH),
         "head": ("teacher_head", _TEXT),
     },
     "transfer.fuse": {
-        "tuned": ("tuned", [_PATH]),
-        "alphas": ("alphas", _SERIES),
+        "tuned": ("tuned", [PATH]),
+        "alphas": ("alphas", SERIES),
         "batch_norm": ("fused_batch_norm", _TEXT),
-        "old_data": ("old_data", _PATH),
+        "old_data": ("old_data", PATH),
     },
     "transfer.adapt": {
-        "target": ("target", _PATH),
-        "target_labels": ("judge", _PATH),
+        "target": ("target", PATH),
+        "target_labels": ("judge", PATH),
         "how": ("ways", _TEXT),
         "rate": ("rate", _NUMBER),
         "rounds": ("rounds", _COUNT),
         "most_each": ("most_each", _COUNT),
-        "bundle": ("adapted_bundle", _PATH),
-        "labels": ("labels_file", _PATH),
+        "bundle": ("adapted_bundle", PATH),
+        "labels": ("labels_file", PATH),
     },
     "training": {
         "augment": ("augment", _COUNT),
@@ -115,8 +116,8 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "device": {"name": ("device", _TEXT)},
     "output": {
-        "bundle": ("output", _PATH),
-        "run": ("run", _PATH),
+        "bundle": ("output", PATH),
+        "run": ("run", PATH),
         "golden": ("golden", _TEXT),
         "split": ("split", _YES),
         "reject": ("reject", _NUMBER),
@@ -198,11 +199,11 @@ def _inside(section: str) -> list[str]:
 
 def _as_option(name: str, value: Any, kind: Any, folder: Path) -> Any:
     """Return what a field says as the option takes it; its paths beside the file."""
-    if kind == _SERIES:
+    if kind == SERIES:
         return ",".join(map(str, value))
-    if kind == _PATH:
+    if kind == PATH:
         return str(folder / value)
-    if kind == [_PATH]:
+    if kind == [PATH]:
         return [str(folder / one) for one in value]
     if name in ("backbone", "teacher", "recipe", "device") and is_file_name(value):
         return _beside(value, folder)
@@ -246,13 +247,13 @@ def _order(labels: list[str]) -> str:
 
 
 def _problem(value: Any, kind: Any) -> str:
-    if kind == _SERIES:
+    if kind == SERIES:
         return _problem(value, [_NUMBER])
     if isinstance(kind, list):
         if not isinstance(value, list):
             return f"expected a list, got {value!r}"
         return next((problem for one in value if (problem := _problem(one, kind[0]))), "")
-    types = _TEXT if kind == _PATH else kind
+    types = _TEXT if kind == PATH else kind
     if not isinstance(value, types) or (isinstance(value, bool) and types != _YES):
         return f"expected {_WORDS[types]}, got {value!r}"
     return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetransfer.spec.preprocess import Normalisation
-from edgetransfer.spec.transfer_file import FIELDS, HEADS, is_file_name
+from edgetransfer.spec.transfer_file import FIELDS, HEADS, PATH, SERIES, is_file_name
 
 _OF_HEADS = ("heads", "orders", "units")
 
@@ -51,11 +51,11 @@ def _fields(
                 yield key, _moved(value, folder) if key == "bundle" else _name(value, folder)
         elif name in ("backbone", "recipe", "device"):
             yield key, _name(value, folder)
-        elif kind == "series":
+        elif kind == SERIES:
             yield key, [float(one) for one in (value.split(",") if isinstance(value, str) else value)]
-        elif kind == "path":
+        elif kind == PATH:
             yield key, _moved(value, folder)
-        elif kind == ["path"]:
+        elif kind == [PATH]:
             yield key, [_moved(one, folder) for one in value]
         elif isinstance(value, Normalisation):
             yield key, f"{value.scale!r},{value.zero_point}"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from edgetransfer.errors import RecipeError
+from edgetransfer.models.layers import flat_layers
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 LEAST_CAPABILITY = (7, 0)
@@ -39,7 +40,7 @@ def settled(precision: Precision, *, aware: bool) -> Precision:
 @contextmanager
 def computing_in(backbone: Any, precision: Precision) -> Iterator[None]:
     """Let the layers of the Keras `backbone` compute so; afterwards they are as before, with the weights learned."""
-    layers = list(_flat(backbone)) if precision != "float32" else []
+    layers = list(flat_layers(backbone)) if precision != "float32" else []
     before = [layer.dtype_policy for layer in layers]
     for layer in layers:
         layer.dtype_policy = precision
@@ -69,9 +70,3 @@ def _has_tensor_cores() -> bool:
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     return bool(found) and min(found) >= LEAST_CAPABILITY
-
-
-def _flat(model: Any) -> Iterator[Any]:
-    """Yield the layers of a Keras model, those of models inside it too."""
-    for layer in model.layers:
-        yield from _flat(layer) if hasattr(layer, "layers") else (layer,)

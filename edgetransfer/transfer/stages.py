@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetransfer.errors import RecipeError
+from edgetransfer.models.layers import flat_layers
 
 MOST_MOMENTUM = 0.9
 """Of batch norms' running statistics while they learn. MobileNetV2's 0.999 is for runs of 100,000 steps: after an epoch
@@ -53,13 +54,8 @@ def stages_of(shares: Sequence[float], epochs: int) -> tuple[Stage, ...]:
 
 def layers_with_weights(backbone: Any) -> list[Any]:
     """Return the layers of the Keras `backbone` that have weights, in the order of its graph, nested ones unfolded."""
-    found = []
-    for layer in backbone.layers:
-        if hasattr(layer, "layers"):
-            found += layers_with_weights(layer)
-        elif layer.weights and getattr(layer, "learns", True):  # ranges of fake quantization are measured, not learned
-            found.append(layer)
-    return found
+    # Ranges of fake quantization are measured, not learned.
+    return [layer for layer in flat_layers(backbone) if layer.weights and getattr(layer, "learns", True)]
 
 
 def unfreeze(backbone: Any, share: float, *, batch_norm: bool) -> None:

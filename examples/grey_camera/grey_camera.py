@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.cli.progress import progress
 from edgetransfer.data import Sample
 from edgetransfer.errors import DataError, EdgetransferError
 from edgetransfer.pipeline.build import BuildReport, build
 from edgetransfer.pipeline.export import ExportOptions
-from edgetransfer.pipeline.options import BuildOptions, Silent
+from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.reshape import reshape
 from edgetransfer.pipeline.train import read_data
 from edgetransfer.runtime import Predictor
@@ -48,14 +49,6 @@ class Seen:
     latency_ms: float
 
 
-class Says(Silent):
-    """Tells the stages, one a line."""
-
-    def stage(self, title: str) -> None:
-        """Say that a stage begins."""
-        print(f"{title} ...", file=sys.stderr)
-
-
 def main() -> int:
     """Reshape, build both, and compare."""
     parser = argparse.ArgumentParser(description="Move a backbone to a grey camera, and compare it with its RGB self.")
@@ -73,16 +66,17 @@ def main() -> int:
         float_reference=False,
     )
     try:
-        print(moved(options, args.output))
+        with progress(quiet=False) as watcher:
+            print(moved(options, args.output, watcher))
     except EdgetransferError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def moved(options: BuildOptions, output: Path) -> str:
+def moved(options: BuildOptions, output: Path, watcher: Watcher) -> str:
     """Write the grey backbone and both bundles to `output`; return how they compare, as text."""
-    watcher, how = Says(), ExportOptions(force=True)
+    how = ExportOptions(force=True)
     output.mkdir(parents=True, exist_ok=True)
     samples = read_data(options, options.data, watcher).split("test")
     if not samples:

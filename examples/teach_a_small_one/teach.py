@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgetransfer.cli.progress import progress
 from edgetransfer.errors import EdgetransferError
 from edgetransfer.models import backbones
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.compare import compare
 from edgetransfer.pipeline.distill import VIEWS, TeacherChoice, distill
 from edgetransfer.pipeline.export import ExportOptions
-from edgetransfer.pipeline.options import BuildOptions, Silent
+from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import read_data
 from edgetransfer.pipeline.transfer_weights import TransferOptions, transfer_weights
 from edgetransfer.spec.backbone import BackboneChoice
@@ -23,14 +24,6 @@ from edgetransfer.transfer.tuning import TuneOptions
 
 STUDENT = "mobilenet_v2"
 TEACHER = "efficientnet_lite2"
-
-
-class Says(Silent):
-    """Tells the stages, one a line."""
-
-    def stage(self, title: str) -> None:
-        """Say that a stage begins."""
-        print(f"{title} ...", file=sys.stderr)
 
 
 def main() -> int:
@@ -49,14 +42,15 @@ def main() -> int:
     args = parser.parse_args()
     try:
         args.output.mkdir(parents=True, exist_ok=True)
-        teach(args, start(args), Says())
+        with progress(quiet=False) as watcher:
+            teach(args, start(args, watcher), watcher)
     except EdgetransferError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def start(args: argparse.Namespace) -> BackboneChoice:
+def start(args: argparse.Namespace, watcher: Watcher) -> BackboneChoice:
     """Return the student before it is taught: published, the most important channels of a wider one, or your own."""
     if args.student is not None:
         return BackboneChoice(f"keras:{args.student}")
@@ -66,11 +60,11 @@ def start(args: argparse.Namespace) -> BackboneChoice:
     target = f"{STUDENT}:{args.alpha:g}:{args.input_size}"
     pixels = backbones.resolve(BackboneChoice(STUDENT)).spec.normalisation
     cut = TransferOptions(f"keras:{args.source}", target, normalisation=pixels, data=args.data)
-    transfer_weights(cut, output, force=True, watcher=Says())
+    transfer_weights(cut, output, force=True, watcher=watcher)
     return BackboneChoice(f"keras:{output}")
 
 
-def teach(args: argparse.Namespace, student: BackboneChoice, watcher: Says) -> None:
+def teach(args: argparse.Namespace, student: BackboneChoice, watcher: Watcher) -> None:
     """Write the taught backbone, a bundle of it and one of the untaught, and say how they compare."""
     taught = args.output / "taught.keras"
     options = BuildOptions(args.data, student, device=args.device, golden="synthetic")

@@ -7,24 +7,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from edgetransfer.cli.progress import progress
 from edgetransfer.errors import EdgetransferError
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.compare import compare
 from edgetransfer.pipeline.export import ExportOptions
 from edgetransfer.pipeline.finetune import finetune
 from edgetransfer.pipeline.fuse import fuse
-from edgetransfer.pipeline.options import BuildOptions, Silent
+from edgetransfer.pipeline.options import BuildOptions, Watcher
 from edgetransfer.pipeline.train import read_data
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.transfer.tuning import TuneOptions
-
-
-class Says(Silent):
-    """Tells the stages, one a line."""
-
-    def stage(self, title: str) -> None:
-        """Say that a stage begins."""
-        print(f"{title} ...", file=sys.stderr)
 
 
 def main() -> int:
@@ -38,17 +31,17 @@ def main() -> int:
     args = parser.parse_args()
     options = BuildOptions(args.data, BackboneChoice(args.backbone), device=args.device, golden="synthetic")
     try:
-        three(options, args.output, TuneOptions(epochs=args.epochs))
+        with progress(quiet=False) as watcher:
+            three(options, args.output, TuneOptions(epochs=args.epochs), watcher)
     except EdgetransferError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def three(options: BuildOptions, output: Path, how: TuneOptions) -> None:
+def three(options: BuildOptions, output: Path, how: TuneOptions, watcher: Watcher) -> None:
     """Make the backbones `tuned` and `fused`, a bundle of each and of the frozen one, and compare the three."""
     output.mkdir(parents=True, exist_ok=True)
-    watcher = Says()
     print(finetune(options, how, output / "tuned.keras", force=True, watcher=watcher).as_text())
     print(fuse(options, [output / "tuned.keras"], output / "fused.keras", force=True, watcher=watcher).as_text())
     backbones = {"frozen": options.backbone}

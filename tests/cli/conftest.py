@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -52,17 +51,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[..., channel] += 120
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{number}.png")
     return folder
-
-
-@pytest.fixture(scope="session")
-def photo_patches() -> ModuleType:
-    """The helper `tests/photos.py`, which the folder `photos` hides here."""
-    spec = importlib.util.spec_from_file_location("photo_patches", ROOT / "tests" / "photos.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

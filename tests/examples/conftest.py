@@ -30,3 +30,15 @@ def run_example() -> Callable[..., subprocess.CompletedProcess[Any]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_backbone(small_keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small network as a backbone file that knows its normalisation."""
+    from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
+    from edgetransfer.spec.preprocess import Normalisation
+
+    path = tmp_path_factory.mktemp("backbone") / "small.keras"
+    facts = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
+    write_backbone(path, small_keras, facts)
+    return path

@@ -15,16 +15,12 @@ def run(run_example):
 
 @pytest.mark.slow
 def test_the_grey_camera_answers_a_sensors_frames_and_is_compared_with_the_one_in_colour(
-    run, photos, small_keras, tmp_path
+    run, photos, small_backbone, tmp_path
 ):
-    from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
     from edgetransfer.spec.bundle import Bundle
-    from edgetransfer.spec.preprocess import Normalisation
 
-    facts = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
-    write_backbone(tmp_path / "small.keras", small_keras, facts)
     data = photos.write_photos(tmp_path / "photos", each=20, size_px=(32, 32))
-    done = run(data, tmp_path / "out", "--backbone", f"keras:{tmp_path / 'small.keras'}")
+    done = run(data, tmp_path / "out", "--backbone", f"keras:{small_backbone}")
     assert done.returncode == 0, done.stderr
     assert "stem: takes grey now; of grey pictures it computes what it did" in done.stdout
     figures = {re.split(r"\s{2,}", line)[0]: line for line in done.stdout.splitlines()}

@@ -15,15 +15,12 @@ def run(run_example):
 
 
 @pytest.mark.slow
-def test_a_student_is_taught_built_and_compared_with_itself(run, photos, small_keras, tmp_path):
-    from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone
-    from edgetransfer.spec.preprocess import Normalisation
+def test_a_student_is_taught_built_and_compared_with_itself(run, photos, small_backbone, tmp_path):
+    from edgetransfer.models.backbone_file import read_facts
 
-    facts = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
-    write_backbone(tmp_path / "small.keras", small_keras, facts)
     data = photos.write_photos(tmp_path / "photos", each=16, size_px=(32, 32))
     done = run(
-        *(data, tmp_path / "out", "--student", tmp_path / "small.keras", "--teacher-size", 64, "--epochs", 2),
+        *(data, tmp_path / "out", "--student", small_backbone, "--teacher-size", 64, "--epochs", 2),
     )
     assert done.returncode == 0, done.stderr
     assert "teacher efficientnet_lite2" in done.stdout

@@ -13,14 +13,10 @@ def run(run_example):
 
 
 @pytest.mark.slow
-def test_three_bundles_come_out_and_are_compared(run, photos, small_keras, tmp_path):
-    from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
-    from edgetransfer.spec.preprocess import Normalisation
+def test_three_bundles_come_out_and_are_compared(run, photos, small_backbone, tmp_path):
 
-    facts = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", "photographs")
-    write_backbone(tmp_path / "small.keras", small_keras, facts)
     data = photos.write_photos(tmp_path / "photos", each=16, size_px=(32, 32))
-    done = run(data, tmp_path / "out", "--backbone", f"keras:{tmp_path / 'small.keras'}", "--epochs", 2)
+    done = run(data, tmp_path / "out", "--backbone", f"keras:{small_backbone}", "--epochs", 2)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         *("tuned.keras", "fused.keras"),

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetransfer.models.layers import flat_layers
+
 Shape = tuple[int | None, ...]
 
 # What TensorFlow takes as the name of a scope at the root; a name with a leading "_" fails in the SavedModel step.
@@ -78,10 +80,8 @@ def multiply_adds(model: Any) -> int:
 
 
 def _computing_layers(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _computing_layers(layer)
-        elif type(layer).__name__ in (
+    for layer in flat_layers(model):
+        if type(layer).__name__ in (
             "Conv1D",
             "Conv2D",
             "DepthwiseConv2D",

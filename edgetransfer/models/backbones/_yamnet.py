@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgetransfer.errors import BackboneError, WeightsError
 from edgetransfer.models.backbones._config import read_config, refuse_unsafe
 from edgetransfer.models.backbones._weight_file import load_into
+from edgetransfer.models.layers import flat_layers
 from edgetransfer.spec.audio import AudioInput
 from edgetransfer.spec.preprocess import Normalisation
 
@@ -146,15 +147,7 @@ def _stored(path: Path) -> list[Arrays]:
     except Exception as trouble:  # Keras raises whatever a wrong file leads to
         lines = str(trouble).strip().splitlines() or [type(trouble).__name__]
         raise WeightsError(f"weights {path}: Keras {keras.__version__} cannot load it: {lines[0]}") from trouble
-    return [[np.asarray(weight) for weight in layer.weights] for layer in _flat(model) if layer.weights]
-
-
-def _flat(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _flat(layer)
-        else:
-            yield layer
+    return [[np.asarray(weight) for weight in layer.weights] for layer in flat_layers(model) if layer.weights]
 
 
 def _parts(arrays: list[NDArray[Any]]) -> list[Arrays]:

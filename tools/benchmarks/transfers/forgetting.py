@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgetransfer.data import Dataset
-from edgetransfer.evaluate import Z_95
+from edgetransfer.evaluate import wilson_interval
 from edgetransfer.features.extract import View, extract
 from edgetransfer.pipeline.backbone_output import tuned_options
 from edgetransfer.pipeline.demo import write_digits
@@ -131,6 +129,6 @@ class _Watch:
 
 
 def _cell(share: float, images: int) -> str:
-    """Return a share with half its 95 % interval, Wald's."""
-    half = Z_95 * float(np.sqrt(share * (1 - share) / images))
-    return f"{share:.1%} +- {100 * half:.1f}"
+    """Return a share with its 95 % interval."""
+    low, high = wilson_interval(round(share * images), images)
+    return f"{share:.1%} ({low:.1%} to {high:.1%})"
