@@ -57,7 +57,7 @@ class Photos:
 
     def features(self, model: Any) -> NDArray[np.float32]:
         """Return (n, D) what `model` makes of the photos that are measured on."""
-        found = [np.asarray(model(pixels, training=False)) for pixels in self.batches(model, self.measured, 32)]
+        found = [model.predict_on_batch(pixels) for pixels in self.batches(model, self.measured, 32)]
         return np.concatenate(found)
 
     def right(self, features: NDArray[np.float32]) -> float:

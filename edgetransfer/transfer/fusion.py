@@ -70,17 +70,31 @@ def re_estimate(model: Any, batches: Iterable[NDArray[np.float32]]) -> None:
     After weights were averaged those of either side no longer hold (Izmailov et al. 2018, "Averaging Weights Leads to
     Wider Optima", arXiv 1803.05407). Every batch counts alike.
     """
+    import tensorflow as tf
+
     from edgetransfer.transfer.stages import layers_with_weights
+
+    # As a graph: called eagerly, a Keras model keeps what each of its layers gave until the last one is done.
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])  # type: ignore[untyped-decorator]
+    def see(pixels: Any) -> None:
+        model(pixels, training=True)
 
     norms = [layer for layer in layers_with_weights(model) if type(layer).__name__ == "BatchNormalization"]
     before = [(layer.momentum, layer.trainable) for layer in norms]
+    kept = [weight for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
+    sums: list[Any] = [0.0] * len(kept)
+    count = 0
     try:
         for layer in norms:
+            layer.momentum = 0.0  # of each batch its own statistics
             layer.trainable = True  # frozen ones would compute in inference mode
-        for number, pixels in enumerate(batches):
-            for layer in norms:
-                layer.momentum = number / (number + 1)
-            model(pixels, training=True)
+        for pixels in batches:
+            see(pixels)
+            count += 1
+            sums = [total + np.asarray(weight, np.float64) for total, weight in zip(sums, kept, strict=True)]
     finally:
         for layer, (momentum, trainable) in zip(norms, before, strict=True):
             layer.momentum, layer.trainable = momentum, trainable
+    if count:
+        for weight, total in zip(kept, sums, strict=True):
+            weight.assign(total / count)

@@ -44,7 +44,7 @@ def make_statistics_true(model: Any, graph: KerasGraph, batches: Iterable[NDArra
     sums: list[Any] = [0.0] * len(moments)
     count = 0
     for pixels in batches:
-        found = watched(pixels, training=False)
+        found = watched.predict_on_batch(pixels)  # called eagerly it would keep what every layer gives
         sums = [total + np.asarray(one, np.float64).sum(axis=0) for total, one in zip(sums, found, strict=True)]
         count += len(pixels)
     for number, norm in enumerate(norms):

@@ -53,3 +53,16 @@ def test_statistics_become_those_of_the_images(small_keras, pictures):
     assert not norm.trainable
     for before, layer in zip(others, (model.get_layer("stem"), model.get_layer("last")), strict=True):
         np.testing.assert_array_equal(before[0], np.asarray(layer.kernel))
+
+
+def test_statistics_over_several_batches_are_the_mean_of_each_batchs(small_keras, pictures):
+    model = keras.models.clone_model(small_keras)
+    model.set_weights(small_keras.get_weights())
+    norm, pixels = model.get_layer("stem_norm"), (pictures / 127.5 - 1).astype("float32")
+    batches = [pixels[:1], pixels[1:]]
+    stem = keras.Model(model.input, model.get_layer("stem").output)
+    means = [np.mean(stem(some), axis=(0, 1, 2)) for some in batches]
+    momentum = norm.momentum
+    re_estimate(model, batches)
+    np.testing.assert_allclose(np.asarray(norm.moving_mean), np.mean(means, axis=0), rtol=1e-4, atol=1e-5)
+    assert norm.momentum == momentum
