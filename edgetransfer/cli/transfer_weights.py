@@ -40,8 +40,8 @@ from edgetransfer.cli.build_options import FilePath, read_normalisation
     "--data",
     type=FilePath,
     metavar="DATA",
-    help="Labelled photos: batch norms are estimated again after channels were cut, and the target must see "
-    "as the source does before it is written.",
+    help="Labelled photos: after channels were cut each layer is fitted to give on them what the source's gives, and "
+    "the target must see as the source does before it is written.",
 )
 @click.option(
     "--least-agreement",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgetransfer.pipeline.transfer_measure import Measured
+from edgetransfer.pipeline.transfer_repair import Repair, Repaired
 from edgetransfer.spec.text_table import aligned
 from edgetransfer.transfer.agreement import Agreement
 from edgetransfer.transfer.mapping import WeightMapping
@@ -35,16 +37,16 @@ class WeightTransferReport:
             "agreement": None if seen.agreed is None else seen.agreed.to_json(),
             "untrained": None if seen.untrained is None else seen.untrained.to_json(),
             "read_out_accuracy": dict(seen.right),
-            "batch_norm_re_estimated_on": seen.again,
-            "agreement_by_batch_norm": dict(seen.tried),
+            "repair": seen.repaired.taken,
+            "agreement_by_repair": dict(seen.repaired.tried),
+            "layers_fitted_on_images": seen.repaired.images,
         }
 
     def as_text(self) -> str:
         """Return the report for people: what was mapped, how alike the two see, and what to type next."""
         lines = [self.mapping.as_text(), "", *self._measured()]
-        if self.measured.tried:
-            both = ", ".join(f"{name} {share:.1%}" for name, share in self.measured.tried.items())
-            lines.append(f"batch norm statistics, by how often the target then says what the source says: {both}")
+        if self.measured.repaired.tried:
+            lines.append(_repairs(self.measured.repaired))
         if self.output is None:
             return "\n".join([*lines, "", "nothing was written"])
         return "\n".join(
@@ -62,6 +64,23 @@ class WeightTransferReport:
                 rows.append([name, *said, f"{seen.right[name]:.1%}"])
         note = [] if seen.agreed else ["agreement not measured: the source has weights alone and cannot be run"]
         return [*note, *aligned(rows)]
+
+
+_REPAIRS: Mapping[Repair, str] = {
+    "none": "as cut",
+    "statistics": "batch norms estimated again",
+    "reconstruction": "layers fitted to the source's",
+}
+
+
+def _repairs(repaired: Repaired) -> str:
+    """Return how often the target says what the source says after each repair, and which was taken."""
+    each = [
+        f"{_REPAIRS[name]} {share:.1%}{' (taken)' if name == repaired.taken else ''}"
+        for name, share in repaired.tried.items()
+    ]
+    on = f", fitted on {repaired.images} training images" if repaired.images else ""
+    return f"repair after the cut, by how often the target then says what the source says: {', '.join(each)}{on}"
 
 
 def _figures(found: Agreement) -> list[str]:

@@ -17,14 +17,8 @@ from edgetransfer.models import backbones
 from edgetransfer.models.backbone_file import BackboneFacts, write_backbone
 from edgetransfer.pipeline.backbone_output import check_output, facts_of
 from edgetransfer.pipeline.options import Silent, Watcher
-from edgetransfer.pipeline.transfer_measure import (
-    NOT_MEASURED,
-    check,
-    measure,
-    randomise,
-    read_photos,
-    settle_statistics,
-)
+from edgetransfer.pipeline.transfer_measure import NOT_MEASURED, check, measure, randomise, settle_statistics
+from edgetransfer.pipeline.transfer_photos import read_photos
 from edgetransfer.pipeline.transfer_report import WeightTransferReport
 from edgetransfer.spec.backbone import BackboneChoice
 from edgetransfer.spec.preprocess import Normalisation
@@ -160,7 +154,7 @@ def _facts(source: _Source, target: _Target, report: WeightTransferReport, optio
         coverage=round(report.mapping.coverage, 6),
         same_function=report.mapping.same,
         importance=None if report.mapping.same or source.graph is None else _importance(source.graph, options),
-        batch_norm_re_estimated=bool(report.measured.again),
+        repair=report.measured.repaired.taken,
         agreement=None if report.measured.agreed is None else round(report.measured.agreed.read_out, 6),
     )
 

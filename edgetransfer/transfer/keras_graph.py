@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ class Node:
         op: The Keras layer or op.
         takes: Numbers of the tensors that go in.
         gives: Numbers of those that come out.
+        call: Computes it: given the values of `takes`, returns those of `gives`, as the op does.
     """
 
     name: str
     op: Any
     takes: tuple[int, ...]
     gives: tuple[int, ...]
+    call: Callable[[Sequence[Any]], Any] = field(repr=False, compare=False)
 
     @property
     def kind(self) -> str:
@@ -152,7 +154,14 @@ def _walk(model: Any, outer: str, alias: dict[int, int], shapes: dict[int, tuple
                 alias.update((id(out), alias[id(own)]) for out, own in zip(node.outputs, part.outputs, strict=True))
                 continue
             gives = tuple(_number(tensor, alias, shapes) for tensor in node.outputs)
-            yield Node(f"{outer}{op.name}{again}", op, takes, gives)
+            yield Node(f"{outer}{op.name}{again}", op, takes, gives, partial(_call, node))
+
+
+def _call(node: Any, given: Sequence[Any]) -> Any:
+    """Compute a Keras node on values, with whatever else it was called with when the model was made."""
+    values = dict(zip(map(id, node.input_tensors), given, strict=True))
+    arguments, options = node.arguments.fill_in(values)
+    return node.operation(*arguments, **options)
 
 
 def _number(tensor: Any, alias: dict[int, int], shapes: dict[int, tuple[int | None, ...]]) -> int:

@@ -59,6 +59,14 @@ class MappedTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Counterpart:
+    """The source's layer that one of the target stands for, and which of its channels: (n,) of each one out."""
+
+    layer: str
+    channels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class WeightMapping:
     """Every parameter of a target, and what of the source was left.
 
@@ -69,6 +77,7 @@ class WeightMapping:
         unused: Names of the source's parameters that went nowhere.
         notes: What the user should know, a sentence each.
         same: Whether the target then computes what the source did: nothing was cut, resized or initialised.
+        counterparts: Of the target's layers that stand for one of the source's, by name.
     """
 
     source: str
@@ -77,6 +86,7 @@ class WeightMapping:
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
     same: bool = False
+    counterparts: Mapping[str, Counterpart] = field(default_factory=dict, repr=False)
 
     @property
     def coverage(self) -> float:

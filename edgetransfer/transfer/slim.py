@@ -19,7 +19,7 @@ from edgetransfer.errors import BackboneError
 from edgetransfer.transfer.channels import Axis, ChannelGroups, groups_of
 from edgetransfer.transfer.importance import Importance, importance_of
 from edgetransfer.transfer.keras_graph import KerasGraph, layers_of_graph
-from edgetransfer.transfer.mapping import MappedTensor, WeightMapping
+from edgetransfer.transfer.mapping import Counterpart, MappedTensor, WeightMapping
 from edgetransfer.transfer.new_layers import initial, is_idempotent
 from edgetransfer.transfer.source import SourceTensor
 from edgetransfer.transfer.structure import Block, Unit, match, structure_of
@@ -75,7 +75,7 @@ def slim_weights(
     ordered = tuple(found[tensor.name] for tensor in work.target_tensors)
     used = {name for one in ordered for name in one.sources}
     unused = tuple(tensor.name for tensor in work.source_tensors if tensor.name not in used)
-    return WeightMapping(*names, ordered, unused, tuple(work.notes), same=work.same)
+    return WeightMapping(*names, ordered, unused, tuple(work.notes), work.same, work.counterparts())
 
 
 class _Work:
@@ -113,6 +113,15 @@ class _Work:
         for unit in self._matched.new_units:
             found += self._new_unit(unit)
         return found
+
+    def counterparts(self) -> dict[str, Counterpart]:
+        """Return of each target layer that has one its counterpart in the source."""
+        gives = self._groups[1].gives
+        return {
+            two: Counterpart(one, self._on(self._groups[1], gives[two]).channels)
+            for unit, other in self._matched.pairs
+            for one, two in zip(unit.layers, other.layers, strict=True)
+        }
 
     # === Which channels ===
 

@@ -53,7 +53,7 @@ def with_input_size(model: Any, height_px: int, width_px: int) -> Changed:
     """
     import keras
 
-    pixels = keras.Input((height_px, width_px, 3), name="pixels")
+    pixels = keras.Input((height_px, width_px, int(model.input.shape[-1])), name="pixels")
     try:
         made = keras.models.clone_model(model, input_tensors=pixels, clone_function=lambda layer: layer)
     except ValueError as trouble:

@@ -12,6 +12,7 @@ keras = pytest.importorskip("keras", reason="building needs the extra 'train'")
 
 from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone  # noqa: E402
 from edgetransfer.pipeline.transfer_measure import Measured, check  # noqa: E402
+from edgetransfer.pipeline.transfer_repair import NOT_REPAIRED  # noqa: E402
 from edgetransfer.pipeline.transfer_weights import TransferOptions, transfer_weights  # noqa: E402
 from edgetransfer.transfer.agreement import Agreement  # noqa: E402
 from edgetransfer.transfer.mapping import WeightMapping  # noqa: E402
@@ -20,9 +21,9 @@ FACTS = BackboneFacts("small", Normalisation(1 / 127.5, 127), "Apache-2.0", "", 
 OTHER = BackboneFacts("empty", Normalisation(1 / 255, 0), "not stated", "", "nothing")
 
 
-def network(width):
+def network(width, px=32):
     layers = keras.layers
-    pixels = keras.Input((32, 32, 3), name="pixels")
+    pixels = keras.Input((px, px, 3), name="pixels")
     x = layers.Conv2D(width, 3, 2, padding="same", use_bias=False, name="stem")(pixels)
     x = layers.ReLU(6, name="stem_relu")(layers.BatchNormalization(name="stem_norm")(x))
     y = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
@@ -45,6 +46,7 @@ def files(tmp_path_factory):
         ("thin", 1, OTHER),
     ):
         write_backbone(folder / f"{name}.keras", network(width), facts)
+    write_backbone(folder / "narrow_24_px.keras", network(6, px=24), OTHER)
     return folder
 
 
@@ -78,16 +80,23 @@ def test_the_function_arrives_and_the_file_says_whose_it_is(target, files, photo
     assert f"--backbone keras:{out}" in report.as_text()
 
 
-def test_after_a_cut_the_better_statistics_stay(files, photos_folder, tmp_path):
+def test_after_a_cut_the_best_repair_stays(files, photos_folder, tmp_path):
     report = transfer_weights(
         options(files, "narrow", data=photos_folder, least_agreement=0.0), tmp_path / "slim.keras"
     )
-    tried = report.measured.tried
-    assert set(tried) == {"kept", "estimated again"}
-    assert report.measured.agreed.read_out == max(tried.values())
-    assert bool(report.measured.again) == (tried["estimated again"] > tried["kept"])
-    assert report.to_json()["agreement_by_batch_norm"] == tried
+    repaired = report.measured.repaired
+    assert set(repaired.tried) == {"none", "statistics", "reconstruction"}
+    assert report.measured.agreed.read_out == max(repaired.tried.values()) == repaired.tried[repaired.taken]
+    assert repaired.images > 0
+    assert report.to_json()["agreement_by_repair"] == repaired.tried
+    assert read_facts(tmp_path / "slim.keras").history[-1]["about"]["repair"] == repaired.taken
+    assert "(taken)" in report.as_text()
     assert "6 of 8 channels out" in report.as_text()
+
+
+def test_layers_are_fitted_at_the_targets_input_size(files, photos_folder):
+    report = transfer_weights(options(files, "narrow_24_px", data=photos_folder, least_agreement=0.0), None)
+    assert "reconstruction" in report.measured.repaired.tried
 
 
 def test_photos_decide_by_what_channels_are_ranked(files, photos_folder, tmp_path):
@@ -156,7 +165,7 @@ def test_a_registered_network_is_filled_from_a_wider_one(photos_folder, tmp_path
     asked = TransferOptions(f"keras:{tmp_path / 'wide.keras'}", "mobilenet_v2:0.35:64", data=photos_folder)
     report = transfer_weights(replace(asked, least_agreement=0.0), tmp_path / "slim.keras")
     assert report.mapping.coverage == 1
-    assert set(report.measured.tried) == {"kept", "estimated again"}
+    assert set(report.measured.repaired.tried) == {"none", "statistics", "reconstruction"}
     assert keras.models.load_model(tmp_path / "slim.keras").input.shape == (None, 64, 64, 3)
     assert read_facts(tmp_path / "slim.keras").licence == "Apache-2.0"
 
@@ -198,7 +207,7 @@ GOOD, POOR = Agreement(100, 0.9, None, 0.8, None), Agreement(100, 0.2, None, 0.4
 
 
 def measured(agreed, untrained, right=()):
-    return Measured(agreed, untrained, dict(right), 0, {})
+    return Measured(agreed, untrained, dict(right), NOT_REPAIRED)
 
 
 def test_the_gate_passes_what_agrees_more_than_an_untrained_network():
