@@ -34,14 +34,16 @@ class LayerwiseRun:
             self._values[node.gives[0]] = list(self._batches)
             return
         given: list[list[Any]] = [[] for _ in node.gives]
+        done = {tensor for tensor in node.takes if self._last[tensor] == node.name}
         for number in range(len(self._batches)):
             found = node.call([self._values[tensor][number] for tensor in node.takes])
             for some, one in zip(given, found if isinstance(found, list | tuple) else [found], strict=True):
                 some.append(one)
+            for tensor in done:
+                self._values[tensor][number] = None  # now, not after the last batch: that would hold both in full
+        for tensor in done:
+            del self._values[tensor]
         self._values.update(zip(node.gives, given, strict=True))
-        for tensor in set(node.takes):
-            if self._last[tensor] == node.name:
-                del self._values[tensor]
 
     def at(self, tensor: int, places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return (images x places, channels) of a tensor, at `places` (images, places) of its flattened map."""
