@@ -79,12 +79,11 @@ def measure(
     tables["untrained"] = photos.features(target)
     target.set_weights(before)
     mapping.apply(graph.variables())
-    watcher.stage("looking at photos with the target")
-    tables["target"] = photos.features(target)
     repaired = NOT_REPAIRED
     if source is not None and not mapping.same:
         repaired = repair((source, target), graph, mapping, tables["source"], photos, watcher, seed=seed)
-        tables["target"] = photos.features(target)
+    watcher.stage("looking at photos with the target")
+    tables["target"] = photos.features(target)
     right = {name: photos.right(table) for name, table in tables.items()}
     if source is None:
         return Measured(None, None, right, NOT_REPAIRED)
