@@ -71,7 +71,9 @@ class Memories:
         for name, some in self.rows.items():
             means = [f"{np.mean([one.right[column] for one in some]):.1%}" for column in range(len(_COLUMNS))]
             val, minutes = np.mean([one.val_new for one in some]), np.mean([one.minutes for one in some])
-            table.append([name, *means, f"{val:.1%}", f"{minutes:.1f}", ", ".join(one.about for one in some if one.about)])
+            table.append(
+                [name, *means, f"{val:.1%}", f"{minutes:.1f}", ", ".join(one.about for one in some if one.about)]
+            )
         lines = [self.title, *aligned(table)]
         for name, some in self.tried.items():
             lines.append(f"{name}: validation {some.val_new:.1%}, log loss on the digits' {some.val_old_loss:.3f}")
