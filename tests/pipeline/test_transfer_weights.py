@@ -11,6 +11,7 @@ from edgetransfer.spec.preprocess import Normalisation
 keras = pytest.importorskip("keras", reason="building needs the extra 'train'")
 
 from edgetransfer.models.backbone_file import BackboneFacts, read_facts, write_backbone  # noqa: E402
+from edgetransfer.pipeline import transfer_repair  # noqa: E402
 from edgetransfer.pipeline.transfer_measure import Measured, check  # noqa: E402
 from edgetransfer.pipeline.transfer_repair import NOT_REPAIRED  # noqa: E402
 from edgetransfer.pipeline.transfer_weights import TransferOptions, transfer_weights  # noqa: E402
@@ -92,6 +93,22 @@ def test_after_a_cut_the_best_repair_stays(files, photos_folder, tmp_path):
     assert read_facts(tmp_path / "slim.keras").history[-1]["about"]["repair"] == repaired.taken
     assert "(taken)" in report.as_text()
     assert "6 of 8 channels out" in report.as_text()
+
+
+@pytest.mark.parametrize(("best", "taken"), [(0, "none"), (1, "statistics"), (2, "reconstruction")])
+def test_the_weights_that_are_written_are_those_of_the_repair_that_was_taken(
+    best, taken, files, photos_folder, tmp_path, monkeypatch
+):
+    asked = iter(range(3))
+    monkeypatch.setattr(transfer_repair, "agreement", lambda *_: GOOD if next(asked) == best else POOR)
+    out = tmp_path / "slim.keras"
+    report = transfer_weights(options(files, "narrow", data=photos_folder, least_agreement=0.0), out)
+    assert report.measured.repaired.taken == taken
+    written, source = keras.models.load_model(out), keras.models.load_model(files / "source.keras")
+    kernel = np.asarray(written.get_layer("stem").kernel).reshape(27, 6)
+    given = np.asarray(source.get_layer("stem").kernel).reshape(27, 8)
+    cut = all((np.abs(given - kernel[:, [channel]]).max(axis=0) < 1e-6).any() for channel in range(6))
+    assert cut == (taken != "reconstruction")
 
 
 def test_layers_are_fitted_at_the_targets_input_size(files, photos_folder):
