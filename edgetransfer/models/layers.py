@@ -1,4 +1,4 @@
-"""Walks through the layers of a Keras model."""
+"""What is asked of the layers of a Keras model in several places."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def flat_layers(model: Any) -> Iterator[Any]:
             yield from flat_layers(layer)
         else:
             yield layer
+
+
+def is_linear(layer: Any) -> bool:
+    """Say whether a Keras layer gives what it computes as it is, without an activation inside it."""
+    return getattr(layer.activation, "__name__", "") == "linear"

@@ -81,9 +81,11 @@ def measure(
     mapping.apply(graph.variables())
     repaired = NOT_REPAIRED
     if source is not None and not mapping.same:
-        repaired = repair((source, target), graph, mapping, tables["source"], photos, watcher, seed=seed)
-    watcher.stage("looking at photos with the target")
-    tables["target"] = photos.features(target)
+        models = source, target
+        repaired, tables["target"] = repair(models, graph, mapping, tables["source"], photos, watcher, seed=seed)
+    else:
+        watcher.stage("looking at photos with the target")
+        tables["target"] = photos.features(target)
     right = {name: photos.right(table) for name, table in tables.items()}
     if source is None:
         return Measured(None, None, right, NOT_REPAIRED)

@@ -55,8 +55,10 @@ def repair(
     watcher: Watcher,
     *,
     seed: int,
-) -> Repaired:
+) -> tuple[Repaired, NDArray[np.float32]]:
     """Try each repair and leave the target with the one after which it agrees most with the source.
+
+    Returns what was done, and (n, D) features of the target then.
 
     Args:
         models: Source and target, which has its mapped weights.
@@ -80,13 +82,15 @@ def repair(
         images = _reconstruct(source, target, graph, mapping, photos, watcher, seed)
         if images:
             found["reconstruction"] = weights_of(target)
-    agreed = {}
+    watcher.stage("looking at photos with the target")
+    features, agreed = {}, {}
     for name, weights in found.items():
         target.set_weights(weights)
-        agreed[name] = agreement(wanted, photos.features(target), photos.classes)
+        features[name] = photos.features(target)
+        agreed[name] = agreement(wanted, features[name], photos.classes)
     best = max(agreed, key=lambda name: (agreed[name].read_out, agreed[name].cka))
     target.set_weights(found[best])
-    return Repaired({name: one.read_out for name, one in agreed.items()}, best, images)
+    return Repaired({name: one.read_out for name, one in agreed.items()}, best, images), features[best]
 
 
 def _reconstruct(

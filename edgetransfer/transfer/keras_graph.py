@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import BackboneError
+from edgetransfer.models.layers import is_linear
 from edgetransfer.transfer.source import SourceLayer, SourceModel, SourceTensor
 from edgetransfer.transfer.sources._keras_layers import PARAMETERS, KerasLayer, as_tensor
 
@@ -97,8 +98,7 @@ class KerasGraph:
         for name, children in self.children().items():
             if ops[name].kind not in KERNELS or len(children) != 1 or name in self.outputs:
                 continue
-            linear = getattr(ops[name].op.activation, "__name__", "") == "linear"
-            if linear and ops[children[0]].kind == "BatchNormalization":
+            if is_linear(ops[name].op) and ops[children[0]].kind == "BatchNormalization":
                 found[name] = children[0]
         return found
 

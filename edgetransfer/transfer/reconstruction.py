@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.models.layers import is_linear
 from edgetransfer.transfer.channels import Axis, ChannelGroups, groups_of
 from edgetransfer.transfer.keras_graph import KerasGraph, Node
 from edgetransfer.transfer.layerwise import LayerwiseRun
@@ -119,7 +120,7 @@ def _plan(source: KerasGraph, target: KerasGraph, counterparts: Mapping[str, Cou
         given = counterparts.get(node.name)
         if given is None or node.kind not in _FITTED:
             continue
-        if not (_linear(node.op) and _linear(theirs.nodes[given.layer].op)):
+        if not (is_linear(node.op) and is_linear(theirs.nodes[given.layer].op)):
             continue  # what reaches the activation inside it cannot be seen
         end, own_end = theirs.end(given.layer), ours.end(node.name)
         norm = None if own_end == node.name else ours.nodes[own_end].op
@@ -172,13 +173,9 @@ def _mixable(graph: KerasGraph, groups: ChannelGroups) -> set[Axis]:
     found: dict[Axis, bool] = {}
     for name in groups.kernels:
         axis = groups.gives[name]
-        own = nodes[name].kind in _MIXING and _linear(nodes[name].op) and passed_on(norms.get(name, name))
+        own = nodes[name].kind in _MIXING and is_linear(nodes[name].op) and passed_on(norms.get(name, name))
         found[axis] = found.get(axis, True) and own
     return {axis for axis, free in found.items() if free}
-
-
-def _linear(layer: Any) -> bool:
-    return getattr(layer.activation, "__name__", "") == "linear"
 
 
 class _Side:

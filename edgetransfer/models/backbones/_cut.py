@@ -8,6 +8,7 @@ from typing import Any
 
 from edgetransfer.errors import BackboneError
 from edgetransfer.models.backbones._graph import absorb_offset
+from edgetransfer.models.layers import is_linear
 from edgetransfer.spec.preprocess import Normalisation
 
 _LISTED = 12
@@ -156,7 +157,7 @@ def _absorbed(graph: Graph, name: str, offset: float) -> bool:
     """Move `offset` into the convolution after `name`; say whether that was possible."""
     follower = graph.only_child(name)
     while follower is not None and (kind := type(graph.ops[follower]).__name__) in ("ZeroPadding2D", "Activation"):
-        if kind == "Activation" and getattr(graph.ops[follower].activation, "__name__", "") != "linear":
+        if kind == "Activation" and not is_linear(graph.ops[follower]):
             return False
         follower = graph.only_child(follower)
     if follower is None or type(graph.ops[follower]).__name__ not in ("Conv2D", "DepthwiseConv2D"):
@@ -166,8 +167,7 @@ def _absorbed(graph: Graph, name: str, offset: float) -> bool:
         absorb_offset(convolution, None, offset)
         return True
     after = graph.only_child(follower)
-    linear = getattr(convolution.activation, "__name__", "") == "linear"
-    if after is None or not linear or type(graph.ops[after]).__name__ != "BatchNormalization":
+    if after is None or not is_linear(convolution) or type(graph.ops[after]).__name__ != "BatchNormalization":
         return False
     absorb_offset(convolution, graph.ops[after], offset)
     return True

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.data import Dataset
+from edgetransfer.evaluate import Z_95
 from edgetransfer.pipeline.backbone_output import tuned_options
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.deployed import DeployedBackbone, deployed_backbone
@@ -98,7 +99,7 @@ class Memories:
             for one, plain in zip(self.rows[name], self.rows[_PLAIN], strict=True)
         ]
         by_image = np.mean(more, axis=0)
-        half = 1.96 * by_image.std(ddof=1) / len(by_image) ** 0.5
+        half = Z_95 * by_image.std(ddof=1) / len(by_image) ** 0.5
         return 100 * float(by_image.mean()), 100 * float(half), [100 * float(one.mean()) for one in more]
 
 
